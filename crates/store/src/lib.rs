@@ -5,11 +5,13 @@
 //! version it was made from, and the version decides who wins.
 
 mod error;
+mod memory;
 
 use async_trait::async_trait;
 use presence::{Timestamp, UserKey, UserPresence};
 
 pub use error::StoreError;
+pub use memory::Memory;
 
 /// How many times a user's record has been committed. Zero: nothing is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +62,10 @@ pub struct Document {
 pub const DOCUMENT_KEY_BYTES_MAX: usize = 256;
 /// Longest body of a [`Document`], in bytes.
 pub const DOCUMENT_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes, keys and bodies together, of the documents of one [`Store::put_documents`]: they are kept as one piece.
+pub const DOCUMENT_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most documents of one [`Store::put_documents`].
+pub const DOCUMENT_BATCH_MAX: usize = 100_000;
 
 /// Keeps user records, wake-up times and documents.
 #[async_trait]
@@ -93,4 +99,26 @@ pub trait Store: Send + Sync + 'static {
     /// Finishes what was accepted and lets go of files and locks. Later calls answer
     /// [`StoreError::Unavailable`].
     async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// The bounds on documents, checked by every backend before it keeps any of them.
+fn check_documents(documents: &[Document]) -> Result<(), StoreError> {
+    if documents.len() > DOCUMENT_BATCH_MAX {
+        return Err(StoreError::TooLarge(format!("{} documents at once", documents.len())));
+    }
+    let mut batch_bytes = 0;
+    for document in documents {
+        let (key_bytes, body_bytes) = (document.key.len(), document.body.as_ref().map_or(0, Vec::len));
+        if key_bytes > DOCUMENT_KEY_BYTES_MAX {
+            return Err(StoreError::TooLarge(format!("a document key of {key_bytes} bytes")));
+        }
+        if body_bytes > DOCUMENT_BODY_BYTES_MAX {
+            return Err(StoreError::TooLarge(format!("a document body of {body_bytes} bytes")));
+        }
+        batch_bytes += key_bytes + body_bytes;
+    }
+    if batch_bytes > DOCUMENT_BATCH_BYTES_MAX {
+        return Err(StoreError::TooLarge(format!("documents of {batch_bytes} bytes at once")));
+    }
+    Ok(())
 }
