@@ -1,0 +1,55 @@
+//! The steps between the rules and the keeper.
+//!
+//! A step does one bounded piece of work and returns: [`Engine::execute`] carries out one command,
+//! [`Engine::read`] answers for some users, [`Engine::tick`] settles those that are due. Production calls the steps from
+//! loops, a test calls the very same steps in an order of its own. Nothing here starts a task, knows HTTP, or asks a
+//! machine what time it is: [`Clock`] and [`Ids`] are given.
+
+mod clock;
+mod error;
+mod execute;
+mod ids;
+mod read;
+mod tick;
+
+use std::sync::Arc;
+
+use store::Store;
+use tokio::sync::Mutex;
+
+pub use clock::{Clock, ClockState, SystemClock, VirtualClock};
+pub use error::EngineError;
+pub use execute::{Applied, COMMIT_ATTEMPTS_MAX};
+pub use ids::{Ids, RandomIds, SeededIds};
+pub use read::Reading;
+pub use tick::{TICK_BATCH_MAX, Tick};
+
+/// How many writers of different users can be between load and commit without ever waiting for one another.
+///
+/// Two writers of the same user would race to the store and all but one lose; lining them up here saves the wasted
+/// attempts. It is not what makes them safe: the version in each commit is, also between processes.
+const STRIPES: usize = 16_384;
+
+/// Runs the rules over a store at the instants of a clock.
+pub struct Engine {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    stripes: Box<[Mutex<()>]>,
+}
+
+impl Engine {
+    /// An engine over this store, living at the time this clock tells.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock, stripes: (0..STRIPES).map(|_| Mutex::new(())).collect() }
+    }
+
+    /// The store behind it.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The clock it lives by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+}

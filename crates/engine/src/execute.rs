@@ -1,0 +1,52 @@
+//! One command, carried out or refused.
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
+use presence::{Command, Timestamp, UserKey, UserPresence};
+use store::{Commit, StoreError, Version};
+
+use crate::{Engine, EngineError};
+
+/// How often a command is decided again because somebody else committed first.
+pub const COMMIT_ATTEMPTS_MAX: usize = 16;
+
+/// What a command led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The record as it is kept now.
+    pub presence: UserPresence,
+    /// Its version.
+    pub version: Version,
+    /// The instant at which the command took effect.
+    pub now: Timestamp,
+}
+
+impl Engine {
+    /// Carries out `command` for `user` and answers when it is durable.
+    ///
+    /// # Errors
+    /// [`EngineError::Presence`] when the rules refuse it, [`EngineError::Store`] when the store does, and
+    /// [`EngineError::Contention`] when others kept winning.
+    pub async fn execute(&self, user: UserKey, command: Command) -> Result<Applied, EngineError> {
+        let _turn = self.stripes[self.stripe(user)].lock().await;
+        for _ in 0..COMMIT_ATTEMPTS_MAX {
+            let mut stored = self.store.load(&[user]).await?.pop().unwrap_or_default();
+            let now = self.clock.now();
+            stored.presence.apply(command.clone(), now)?;
+            let wake_at = stored.presence.next_change(now);
+            let presence = stored.presence.clone();
+            let commit = Commit { user, expected: stored.version, presence: stored.presence, wake_at };
+            match self.store.commit(commit).await {
+                Ok(version) => return Ok(Applied { presence, version, now }),
+                Err(StoreError::Conflict) => {} // Someone else won: decide again on fresh data.
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(EngineError::Contention)
+    }
+
+    fn stripe(&self, user: UserKey) -> usize {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(user);
+        (hash % self.stripes.len() as u64) as usize
+    }
+}

@@ -1,0 +1,52 @@
+//! Due users, settled. Nobody's read depends on it.
+
+use futures_util::future::join_all;
+use presence::{Timestamp, UserKey};
+use store::{Commit, StoreError, Version};
+
+use crate::{Engine, EngineError};
+
+/// How many users one tick settles at most. Together they make one group in the store.
+pub const TICK_BATCH_MAX: usize = 1_024;
+
+/// What a tick did, and when to call the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tick {
+    /// How many users were settled.
+    pub settled: usize,
+    /// Whether users may be due already: call again at once.
+    pub more: bool,
+    /// When to call again otherwise; `None`: not before somebody writes.
+    pub next_wake: Option<Timestamp>,
+}
+
+impl Engine {
+    /// Settles users whose presence has changed by time alone: counts the change, forgets what has ended, and notes when
+    /// to look again. Nothing a reader needs is written, so a tick may be late or run twice.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`]; users settled before the failure stay settled.
+    pub async fn tick(&self) -> Result<Tick, EngineError> {
+        let now = self.clock.now();
+        let due = self.store.due(now, TICK_BATCH_MAX).await?;
+        let settled = join_all(due.iter().map(|user| self.settle(*user, now))).await;
+        settled.into_iter().collect::<Result<Vec<()>, EngineError>>()?;
+        let next_wake = self.store.next_wake().await?;
+        Ok(Tick { settled: due.len(), more: due.len() == TICK_BATCH_MAX, next_wake })
+    }
+
+    async fn settle(&self, user: UserKey, now: Timestamp) -> Result<(), EngineError> {
+        let stored = self.store.load(&[user]).await?.pop().unwrap_or_default();
+        if stored.version == Version::default() {
+            return Ok(());
+        }
+        let mut presence = stored.presence;
+        presence.settle(now);
+        let wake_at = presence.next_change(now);
+        match self.store.commit(Commit { user, expected: stored.version, presence, wake_at }).await {
+            // Whoever won has folded the past into the record and noted the next wake-up.
+            Ok(_) | Err(StoreError::Conflict) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
