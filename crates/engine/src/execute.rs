@@ -37,7 +37,10 @@ impl Engine {
             let presence = stored.presence.clone();
             let commit = Commit { user, expected: stored.version, presence: stored.presence, wake_at };
             match self.store.commit(commit).await {
-                Ok(version) => return Ok(Applied { presence, version, now }),
+                Ok(version) => {
+                    self.nudge(wake_at);
+                    return Ok(Applied { presence, version, now });
+                }
                 Err(StoreError::Conflict) => {} // Someone else won: decide again on fresh data.
                 Err(error) => return Err(error.into()),
             }

@@ -13,9 +13,10 @@ mod read;
 mod tick;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use store::Store;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 pub use clock::{Clock, ClockState, SystemClock, VirtualClock};
 pub use error::EngineError;
@@ -35,12 +36,17 @@ pub struct Engine {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     stripes: Box<[Mutex<()>]>,
+    /// When the next tick is planned, in microseconds since the epoch; before that there is nobody to wake.
+    planned: AtomicI64,
+    /// Told when somebody wants a look before that.
+    earlier: Notify,
 }
 
 impl Engine {
     /// An engine over this store, living at the time this clock tells.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, stripes: (0..STRIPES).map(|_| Mutex::new(())).collect() }
+        let stripes = (0..STRIPES).map(|_| Mutex::new(())).collect();
+        Self { store, clock, stripes, planned: AtomicI64::new(i64::MIN), earlier: Notify::new() }
     }
 
     /// The store behind it.

@@ -1,5 +1,7 @@
 //! Due users, settled. Nobody's read depends on it.
 
+use std::sync::atomic::Ordering;
+
 use futures_util::future::join_all;
 use presence::{Timestamp, UserKey};
 use store::{Commit, StoreError, Version};
@@ -33,6 +35,29 @@ impl Engine {
         settled.into_iter().collect::<Result<Vec<()>, EngineError>>()?;
         let next_wake = self.store.next_wake().await?;
         Ok(Tick { settled: due.len(), more: due.len() == TICK_BATCH_MAX, next_wake })
+    }
+
+    /// Returns when somebody may be due: at `next_wake`, as the last tick gave it, or when a command wants a look before
+    /// that.
+    pub async fn until_due(&self, next_wake: Option<Timestamp>) {
+        let earlier = self.earlier.notified();
+        let deadline = next_wake.unwrap_or(Timestamp::MAX);
+        self.planned.store(deadline.as_microsecond(), Ordering::SeqCst);
+        // A commit between the tick and the line above found an older plan and may have told nobody: look once more.
+        if !matches!(self.store.next_wake().await, Ok(wake) if wake.unwrap_or(Timestamp::MAX) >= deadline) {
+            return;
+        }
+        tokio::select! {
+            () = self.clock.sleep_until(deadline) => {}
+            () = earlier => {}
+        }
+    }
+
+    /// Wakes [`until_due`](Self::until_due) when `wake_at` is before what it waits for.
+    pub(crate) fn nudge(&self, wake_at: Option<Timestamp>) {
+        if wake_at.is_some_and(|at| at.as_microsecond() < self.planned.load(Ordering::SeqCst)) {
+            self.earlier.notify_one();
+        }
     }
 
     async fn settle(&self, user: UserKey, now: Timestamp) -> Result<(), EngineError> {

@@ -105,3 +105,21 @@ async fn many_applications_writing_one_user_at_once_all_succeed() {
     assert_eq!(record.presence.sessions.len(), 60);
     assert_eq!(record.version.0, 60);
 }
+
+#[tokio::test]
+async fn a_command_that_falls_due_earlier_wakes_whoever_waits_for_a_later_one() {
+    let world = World::new();
+    let long = SessionLifetime::new(SignedDuration::from_hours(4)).unwrap();
+    let far = Command::SetPresence { app: AppId::from_u128(1), pair: SessionPair::Away, lifetime: long };
+    world.engine.execute(user(1), far).await.unwrap();
+    let next_wake = world.engine.tick().await.unwrap().next_wake;
+    let mut waiting = Box::pin(world.engine.until_due(next_wake));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    world.engine.execute(user(2), set(1, SessionPair::Away)).await.unwrap();
+    waiting.await;
+    let next_wake = world.engine.tick().await.unwrap().next_wake;
+    let mut waiting = Box::pin(world.engine.until_due(next_wake));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    world.clock.advance(SignedDuration::from_mins(5));
+    waiting.await;
+}
