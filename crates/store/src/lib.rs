@@ -6,6 +6,7 @@
 
 mod error;
 mod memory;
+mod record;
 
 use async_trait::async_trait;
 use presence::{Timestamp, UserKey, UserPresence};
