@@ -1,0 +1,225 @@
+//! Bodies of the presence operations: loose JSON in, a legal [`Command`] out, so that nobody downstream checks again.
+//!
+//! Within one body, what cannot be read (a wrong type, text that is no duration) is told before what is missing or
+//! not allowed: steps 6 and 7 of §13.3.
+
+use std::collections::HashSet;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use presence::{
+    AppId, Command, Location, LocationKind, NewStatusMessage, PlaceId, PreferredLifetime, PreferredPair,
+    SessionLifetime, SessionPair, StatusText, UserId,
+};
+use serde::Deserialize;
+
+use crate::json::{Body, Members, Text};
+use crate::{GraphError, time, words};
+
+/// Users one getPresencesByUserId may ask for, duplicates included. Source: cloudCommunications: getPresencesByUserId.
+pub const IDS_MAX: usize = 650;
+
+/// `POST /communications/getPresencesByUserId`: the distinct users, in order of first appearance (§5).
+///
+/// # Errors
+/// 400 for more than [`IDS_MAX`] ids, and for one that is no GUID.
+pub fn get_presences_by_user_id(body: Body<'_>) -> Result<Vec<UserId>, GraphError> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Ids<'a>(#[serde(borrow)] Vec<Text<'a>>);
+
+    let ids = body.members()?.get::<Ids<'_>>("ids")?.ok_or_else(|| GraphError::required("Ids"))?.0;
+    if ids.len() > IDS_MAX {
+        return Err(GraphError::invalid_argument(format!(
+            "The provided [Ids] has more than {IDS_MAX} elements."
+        )));
+    }
+    let mut seen = HashSet::with_capacity(ids.len());
+    let mut users = Vec::with_capacity(ids.len());
+    for Text(id) in ids {
+        let user: UserId = id.parse().map_err(|_| {
+            GraphError::invalid_argument("The provided [Ids] has an element that is no GUID.")
+        })?;
+        if seen.insert(user) {
+            users.push(user);
+        }
+    }
+    Ok(users)
+}
+
+/// `POST …/presence/setPresence`. `app` is the application id of the token (§6).
+///
+/// # Errors
+/// 400 for an unsupported pair, a lifetime out of range, and another application's session.
+pub fn set_presence(body: Body<'_>, app: AppId) -> Result<Command, GraphError> {
+    let members = body.members()?;
+    let session_id = members.text("sessionId")?;
+    let wanted = WantedPair::read(&members)?;
+    check_session(session_id.as_deref(), app)?;
+    let pair = wanted.pair(SessionPair::new)?;
+    let lifetime = match wanted.duration {
+        Some(duration) => SessionLifetime::new(duration)?,
+        None => SessionLifetime::default(),
+    };
+    Ok(Command::SetPresence { app, pair, lifetime })
+}
+
+/// `POST …/presence/clearPresence`. `app` is the application id of the token (§7).
+///
+/// # Errors
+/// 400 for another application's session.
+pub fn clear_presence(body: Body<'_>, app: AppId) -> Result<Command, GraphError> {
+    let session_id = body.members()?.text("sessionId")?;
+    check_session(session_id.as_deref(), app)?;
+    Ok(Command::ClearPresence { app })
+}
+
+/// `POST …/presence/setUserPreferredPresence` (§8).
+///
+/// # Errors
+/// 400 for an unsupported pair and a lifetime out of range.
+pub fn set_user_preferred_presence(body: Body<'_>) -> Result<Command, GraphError> {
+    let wanted = WantedPair::read(&body.members()?)?;
+    let pair = wanted.pair(PreferredPair::new)?;
+    let lifetime = match wanted.duration {
+        Some(duration) => PreferredLifetime::new(duration)?,
+        None => pair.default_lifetime(),
+    };
+    Ok(Command::SetPreferredPresence { pair, lifetime })
+}
+
+/// `POST …/presence/setStatusMessage`; an empty or null message takes the present one back (§9).
+///
+/// # Errors
+/// 400 for HTML, a text too long, an expiry that is no local time in a known zone, or one that has passed at `now`.
+pub fn set_status_message(body: Body<'_>, now: Timestamp) -> Result<Command, GraphError> {
+    let members = body.members()?;
+    let Some(status) = members.object("statusMessage")? else {
+        // An explicit null clears; a body that does not name the member at all is more likely a mistake. Assumed.
+        return match members.raw("statusMessage") {
+            Some(_) => Ok(Command::SetStatusMessage(None)),
+            None => Err(GraphError::required("StatusMessage")),
+        };
+    };
+    let message = status.object("message")?;
+    let (content, content_type) = match &message {
+        Some(message) => (message.text("content")?, message.text("contentType")?),
+        None => (None, None),
+    };
+    let expiry = status.object("expiryDateTime")?;
+    let expiry = match &expiry {
+        Some(expiry) => Some((expiry.text("dateTime")?, expiry.text("timeZone")?)),
+        None => None,
+    };
+    let is_html = match content_type.as_deref() {
+        Some(html) if html.eq_ignore_ascii_case(words::HTML) => true,
+        Some(text) if !text.eq_ignore_ascii_case(words::TEXT) => return Err(GraphError::unreadable_payload()),
+        _ => false,
+    };
+    if is_html {
+        return Err(GraphError::invalid_argument("The provided [ContentType] is not supported."));
+    }
+    let expires_at = match expiry {
+        Some((date_time, time_zone)) => {
+            let date_time = date_time.ok_or_else(|| GraphError::required("DateTime"))?;
+            Some(time::parse_date_time_time_zone(&date_time, time_zone.as_deref())?)
+        }
+        None => None,
+    };
+    let Some(text) = StatusText::new(content.as_deref().unwrap_or_default())? else {
+        return Ok(Command::SetStatusMessage(None));
+    };
+    let message = NewStatusMessage { text, expires_at };
+    message.check(now)?;
+    Ok(Command::SetStatusMessage(Some(message)))
+}
+
+/// `POST …/presence/setManualLocation`. `zone` is the user's, for the end of the day (§10).
+///
+/// # Errors
+/// 400 for a type of location that may not be set.
+pub fn set_manual_location(body: Body<'_>, zone: TimeZone) -> Result<Command, GraphError> {
+    Ok(Command::SetManualLocation { location: location(body)?, zone })
+}
+
+/// `POST …/presence/setAutomaticLocation`. `app` is the application id of the token (§10).
+///
+/// # Errors
+/// 400 for a type of location that may not be set.
+pub fn set_automatic_location(body: Body<'_>, app: AppId, zone: TimeZone) -> Result<Command, GraphError> {
+    Ok(Command::SetAutomaticLocation { app, location: location(body)?, zone })
+}
+
+fn location(body: Body<'_>) -> Result<Location, GraphError> {
+    let members = body.members()?;
+    let kind = members.text("workLocationType")?;
+    let place = members.text("placeId")?;
+    let kind = required(kind.as_deref(), "WorkLocationType")?;
+    let known = [LocationKind::Office, LocationKind::Remote, LocationKind::TimeOff];
+    let Some(kind) = known.into_iter().find(|known| words::location_kind(*known).eq_ignore_ascii_case(kind))
+    else {
+        let is_member = [words::UNSPECIFIED, words::UNKNOWN_FUTURE_VALUE]
+            .iter()
+            .any(|member| member.eq_ignore_ascii_case(kind));
+        // A member that may not be set is an argument; a word that is no member cannot even be read.
+        return Err(if is_member {
+            GraphError::invalid_argument("The provided [WorkLocationType] is not supported.")
+        } else {
+            GraphError::unreadable_payload()
+        });
+    };
+    let place = PlaceId::new(place.as_deref().unwrap_or_default())?;
+    Ok(Location { kind, place })
+}
+
+/// The members that setPresence and setUserPreferredPresence share, read but not judged.
+struct WantedPair<'a> {
+    availability: Option<std::borrow::Cow<'a, str>>,
+    activity: Option<std::borrow::Cow<'a, str>>,
+    duration: Option<SignedDuration>,
+}
+
+impl<'a> WantedPair<'a> {
+    fn read(members: &Members<'a>) -> Result<Self, GraphError> {
+        let duration = match members.text("expirationDuration")? {
+            Some(text) => Some(time::parse_duration(&text).ok_or_else(GraphError::unreadable_payload)?),
+            None => None,
+        };
+        Ok(Self {
+            availability: members.text("availability")?,
+            activity: members.text("activity")?,
+            duration,
+        })
+    }
+
+    fn pair<P>(
+        &self,
+        legal: impl Fn(presence::Availability, presence::Activity) -> Option<P>,
+    ) -> Result<P, GraphError> {
+        let availability = required(self.availability.as_deref(), "Availability")?;
+        let activity = required(self.activity.as_deref(), "Activity")?;
+        let pair = words::parse_availability(availability).zip(words::parse_activity(activity));
+        pair.and_then(|(availability, activity)| legal(availability, activity)).ok_or_else(|| {
+            GraphError::invalid_argument(
+                "The provided [Availability] and [Activity] are not a supported combination.",
+            )
+        })
+    }
+}
+
+/// Letting one application write another's session would be a hole, so the id must be the token's (§6).
+fn check_session(session_id: Option<&str>, app: AppId) -> Result<(), GraphError> {
+    if required(session_id, "SessionId")?.parse() == Ok(app) {
+        Ok(())
+    } else {
+        Err(GraphError::invalid_argument("The provided [SessionId] is not the application id of the caller."))
+    }
+}
+
+/// A member that must be there; the empty text counts as missing, as it does in the original's model binding.
+fn required<'a>(value: Option<&'a str>, member: &str) -> Result<&'a str, GraphError> {
+    value.filter(|text| !text.trim().is_empty()).ok_or_else(|| GraphError::required(member))
+}
+
+#[cfg(test)]
+mod tests;
