@@ -8,11 +8,14 @@
 //! API reference sheet this project is built from; "identity" marks those of its companion on tokens and users.
 #![warn(missing_docs)]
 
+pub mod calendar;
 pub mod error;
+pub mod explanation;
 pub mod headers;
 pub mod json;
+pub mod metadata;
 pub mod odata;
-mod operations;
+pub mod operations;
 pub mod path;
 mod permission;
 pub mod presence_reply;

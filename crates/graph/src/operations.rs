@@ -57,6 +57,12 @@ pub enum Method {
     Head,
     /// POST.
     Post,
+    /// PUT: only on resources of our own.
+    Put,
+    /// PATCH: only on resources of our own.
+    Patch,
+    /// DELETE: only on resources of our own.
+    Delete,
     /// Any other; no operation has it.
     Other,
 }
@@ -64,7 +70,7 @@ pub enum Method {
 impl Method {
     /// Reads a method's name, in any case: batches write them freely (§16).
     pub fn parse(name: &str) -> Self {
-        [Self::Get, Self::Head, Self::Post]
+        [Self::Get, Self::Head, Self::Post, Self::Put, Self::Patch, Self::Delete]
             .into_iter()
             .find(|method| method.as_str().eq_ignore_ascii_case(name))
             .unwrap_or(Self::Other)
@@ -76,6 +82,9 @@ impl Method {
             Self::Get => "GET",
             Self::Head => "HEAD",
             Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
             Self::Other => "",
         }
     }
@@ -297,6 +306,27 @@ impl Row {
     }
 }
 
+/// Whether some operation is open to applications with a permission of this name.
+pub fn is_application_permission(name: &str) -> bool {
+    is_asked_for(name, |permissions, wanted| permissions.application.contains(&wanted))
+}
+
+/// Whether some operation is open to signed-in users with a permission of this name.
+pub fn is_delegated_permission(name: &str) -> bool {
+    is_asked_for(name, |permissions, wanted| {
+        permissions.delegated_own.contains(&wanted)
+            || permissions.delegated_other.is_some_and(|p| p.contains(&wanted))
+    })
+}
+
+fn is_asked_for(name: &str, asks: impl Fn(&Permissions, Permission) -> bool) -> bool {
+    let Some(wanted) = Permission::parse(name) else { return false };
+    OPERATIONS.iter().any(|row| match &row.access {
+        Access::Anyone | Access::AnyToken => false,
+        Access::Presence(permissions) | Access::Directory(permissions) => asks(permissions, wanted),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -417,5 +447,24 @@ mod tests {
         }
         // One row for each variant: the last variant is the highest.
         assert_eq!(OPERATIONS.len(), Operation::Metadata as usize + 1);
+    }
+
+    #[test]
+    fn a_permission_is_delegated_application_or_both() {
+        for permission in P::ALL {
+            let kinds = (
+                is_delegated_permission(permission.as_str()),
+                is_application_permission(permission.as_str()),
+            );
+            let expected = match permission {
+                P::PresenceRead | P::PresenceReadWrite | P::UserRead => (true, false),
+                P::PresenceReadWriteAll => (false, true),
+                P::PresenceReadAll | P::UserReadBasicAll | P::UserReadAll | P::DirectoryReadAll => {
+                    (true, true)
+                }
+            };
+            assert_eq!(kinds, expected, "{permission}");
+        }
+        assert!(!is_application_permission("Presence.Write"));
     }
 }

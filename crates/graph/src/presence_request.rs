@@ -139,7 +139,7 @@ pub fn set_status_message(body: Body<'_>, now: Timestamp) -> Result<Command, Gra
 /// # Errors
 /// 400 for a type of location that may not be set.
 pub fn set_manual_location(body: Body<'_>, zone: TimeZone) -> Result<Command, GraphError> {
-    Ok(Command::SetManualLocation { location: location(body)?, zone })
+    Ok(Command::SetManualLocation { location: location(&body.members()?)?, zone })
 }
 
 /// `POST …/presence/setAutomaticLocation`. `app` is the application id of the token (§10).
@@ -147,11 +147,11 @@ pub fn set_manual_location(body: Body<'_>, zone: TimeZone) -> Result<Command, Gr
 /// # Errors
 /// 400 for a type of location that may not be set.
 pub fn set_automatic_location(body: Body<'_>, app: AppId, zone: TimeZone) -> Result<Command, GraphError> {
-    Ok(Command::SetAutomaticLocation { app, location: location(body)?, zone })
+    Ok(Command::SetAutomaticLocation { app, location: location(&body.members()?)?, zone })
 }
 
-fn location(body: Body<'_>) -> Result<Location, GraphError> {
-    let members = body.members()?;
+/// The `workLocationType` and `placeId` of an object.
+pub(crate) fn location(members: &Members<'_>) -> Result<Location, GraphError> {
     let kind = members.text("workLocationType")?;
     let place = members.text("placeId")?;
     let kind = required(kind.as_deref(), "WorkLocationType")?;

@@ -1,0 +1,276 @@
+//! JSON of our own `GET /_presenced/v1/users/{id}/presence/explanation`: every input of a presence, the rule that
+//! chose, and what lost to what. Graph has nothing like it; the words are the project's own.
+
+use presence::{
+    AppId, AutomaticInput, Explanation, Fade, Location, LocationOutcome, Pair, PreferredOutcome, Rule,
+    ScheduledInput, SessionInput, SessionOutcome, Timestamp, UserId,
+};
+use serde_json::{Map, Value, json};
+
+use crate::presence_reply::write_sequence_number;
+use crate::{time, words};
+
+/// The explanation of a user's presence, as JSON.
+pub fn to_json(user: UserId, explanation: &Explanation) -> Vec<u8> {
+    let next_change = explanation.next_change.map(|next| {
+        let mut value = pair(next.pair);
+        value.insert("at".into(), instant(next.at));
+        value
+    });
+    let mut value = pair(explanation.pair);
+    value.extend(object(json!({
+        "id": user.to_string(),
+        "at": instant(explanation.at),
+        "sequenceNumber": sequence_number(explanation),
+        "rule": rule(explanation.rule),
+        "outOfOfficeShown": explanation.out_of_office_shown,
+        "sessions": explanation.sessions.iter().map(session).collect::<Vec<_>>(),
+        "preferredPresence": preferred(explanation),
+        "outOfOffice": explanation.out_of_office.as_ref().map(|input| json!({
+            "message": input.out_of_office.message(),
+            "startsAt": input.out_of_office.starts_at().map(instant),
+            "endsAt": input.out_of_office.ends_at().map(instant),
+            "isActive": input.is_active,
+        })),
+        "statusMessage": explanation.status_message.as_ref().map(|input| json!({
+            "content": input.status_message.text.as_str(),
+            "publishedAt": instant(input.status_message.published_at),
+            "expiresAt": input.status_message.expires_at.map(instant),
+        })),
+        "workLocation": work_location(explanation),
+        "nextChange": next_change,
+    })));
+    serde_json::to_vec(&value).expect("a Value is always JSON")
+}
+
+fn session(input: &SessionInput) -> Value {
+    let (outcome, by) = match input.outcome {
+        SessionOutcome::Shown => ("shown", None),
+        SessionOutcome::HiddenByPreferred => ("hiddenByPreferredPresence", None),
+        SessionOutcome::Outranked { by } => ("outranked", Some(by)),
+        SessionOutcome::SetEarlier { than } => ("setEarlier", Some(than)),
+    };
+    let mut value = pair(input.pair);
+    value.extend(object(json!({
+        "application": application(input.session.app),
+        "set": pair(input.session.pair.pair()),
+        "setAt": instant(input.session.set_at),
+        "fade": match input.fade {
+            Fade::Fresh => "fresh",
+            Fade::Inactive => "inactive",
+            Fade::Away => "away",
+        },
+        "nextFadeAt": input.next_fade_at.map(instant),
+        "expiresAt": instant(input.session.expires_at),
+        "outcome": outcome,
+        "beatenBy": by.map(application),
+    })));
+    value.into()
+}
+
+fn preferred(explanation: &Explanation) -> Option<Value> {
+    explanation.preferred.map(|input| {
+        let mut value = pair(input.preferred.pair.pair());
+        value.extend(object(json!({
+            "setAt": instant(input.preferred.set_at),
+            "expiresAt": instant(input.preferred.expires_at),
+            "outcome": match input.outcome {
+                PreferredOutcome::Shown => "shown",
+                PreferredOutcome::AsleepWithoutSession => "asleepWithoutSession",
+            },
+        })));
+        value.into()
+    })
+}
+
+fn work_location(explanation: &Explanation) -> Value {
+    json!({
+        "source": words::location_source(explanation.location_source),
+        "workLocationType": explanation.location_kind.map_or(words::UNSPECIFIED, words::location_kind),
+        "placeId": explanation.location_place.as_ref().map(|place| place.as_str()),
+        "manual": explanation.manual.as_ref().map(|input| {
+            let mut value = location(&input.manual.location, input.outcome);
+            value.insert("setAt".into(), instant(input.manual.set_at));
+            value.insert("expiresAt".into(), instant(input.manual.expires_at));
+            value
+        }),
+        "automatic": explanation.automatic.iter().map(automatic).collect::<Vec<_>>(),
+        "scheduled": explanation.scheduled.iter().map(scheduled).collect::<Vec<_>>(),
+    })
+}
+
+fn automatic(input: &AutomaticInput) -> Map<String, Value> {
+    let mut value = location(&input.automatic.location, input.outcome);
+    value.insert("application".into(), application(input.automatic.app));
+    value.insert("setAt".into(), instant(input.automatic.set_at));
+    value.insert("expiresAt".into(), instant(input.automatic.expires_at));
+    value
+}
+
+fn scheduled(input: &ScheduledInput) -> Map<String, Value> {
+    let mut value = location(&input.scheduled.location, input.outcome);
+    value.insert("startsAt".into(), instant(input.scheduled.starts_at));
+    value.insert("endsAt".into(), instant(input.scheduled.ends_at));
+    value
+}
+
+fn location(location: &Location, outcome: LocationOutcome) -> Map<String, Value> {
+    let (outcome, by) = match outcome {
+        LocationOutcome::Shown => ("shown", None),
+        LocationOutcome::HiddenBy(layer) => ("hidden", Some(words::location_source(layer))),
+        LocationOutcome::LessPrecise => ("lessPrecise", None),
+        LocationOutcome::NotNow => ("notNow", None),
+    };
+    object(json!({
+        "workLocationType": words::location_kind(location.kind),
+        "placeId": location.place.as_ref().map(|place| place.as_str()),
+        "outcome": outcome,
+        "hiddenBy": by,
+    }))
+}
+
+fn rule(rule: Rule) -> &'static str {
+    match rule {
+        Rule::NoSession => "noSession",
+        Rule::PreferredPresence => "preferredPresence",
+        Rule::StrongestSession => "strongestSession",
+    }
+}
+
+fn pair(pair: Pair) -> Map<String, Value> {
+    object(json!({
+        "availability": words::availability(pair.availability),
+        "activity": words::activity(pair.activity),
+    }))
+}
+
+fn application(app: AppId) -> Value {
+    app.to_string().into()
+}
+
+fn instant(instant: Timestamp) -> Value {
+    time::format_timestamp(instant).into()
+}
+
+fn sequence_number(explanation: &Explanation) -> String {
+    let mut out = Vec::new();
+    write_sequence_number(&mut out, explanation.sequence_number);
+    String::from_utf8(out).expect("a letter and digits are UTF-8")
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(object) => object,
+        other => Map::from_iter([("value".to_owned(), other)]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use presence::{
+        AppId, Command, LocationKind, PlaceId, SessionLifetime, SessionPair, StatusText, UserPresence,
+    };
+
+    use super::*;
+
+    fn explained(commands: impl IntoIterator<Item = (&'static str, Command)>, at: &str) -> Value {
+        let mut user = UserPresence::default();
+        for (now, command) in commands {
+            user.apply(command, now.parse().unwrap()).unwrap();
+        }
+        serde_json::from_slice(&to_json(UserId::from_u128(9), &user.explain(at.parse().unwrap()))).unwrap()
+    }
+
+    fn set(app: u128, pair: SessionPair) -> Command {
+        let lifetime = SessionLifetime::new(jiff::SignedDuration::from_hours(1)).unwrap();
+        Command::SetPresence { app: AppId::from_u128(app), pair, lifetime }
+    }
+
+    #[test]
+    fn every_session_says_what_it_was_set_to_how_far_it_faded_and_what_beat_it() {
+        let value = explained(
+            [
+                ("2026-03-02T08:00:00Z", set(1, SessionPair::Available)),
+                ("2026-03-02T08:01:00Z", set(2, SessionPair::InACall)),
+            ],
+            "2026-03-02T08:06:00Z",
+        );
+        assert_eq!(value["rule"], "strongestSession");
+        assert_eq!(value["activity"], "InACall");
+        assert_eq!(
+            value["sessions"][0],
+            json!({
+                "application": "00000000-0000-0000-0000-000000000001",
+                "set": {"availability": "Available", "activity": "Available"},
+                "availability": "Available", "activity": "AvailableInactive",
+                "setAt": "2026-03-02T08:00:00.0000000Z",
+                "fade": "inactive",
+                "nextFadeAt": "2026-03-02T08:10:00.0000000Z",
+                "expiresAt": "2026-03-02T09:00:00.0000000Z",
+                "outcome": "outranked",
+                "beatenBy": "00000000-0000-0000-0000-000000000002",
+            })
+        );
+        assert_eq!(value["sessions"][1]["outcome"], "shown");
+        assert_eq!(value["nextChange"]["at"], "2026-03-02T09:01:00.0000000Z");
+        assert_eq!(value["nextChange"]["availability"], "Offline");
+    }
+
+    #[test]
+    fn layers_of_the_work_location_say_what_hides_them() {
+        let zone = jiff::tz::TimeZone::UTC;
+        let place = |kind, place: &str| Location { kind, place: PlaceId::new(place).unwrap() };
+        let at = "2026-03-02T08:00:00Z";
+        let app = AppId::from_u128(1);
+        let value = explained(
+            [
+                (
+                    at,
+                    Command::SetAutomaticLocation {
+                        app,
+                        location: place(LocationKind::Office, "hq"),
+                        zone: zone.clone(),
+                    },
+                ),
+                (at, Command::SetManualLocation { location: place(LocationKind::Remote, ""), zone }),
+                (
+                    at,
+                    Command::SetStatusMessage(
+                        StatusText::new("x")
+                            .unwrap()
+                            .map(|text| presence::NewStatusMessage { text, expires_at: None }),
+                    ),
+                ),
+            ],
+            at,
+        );
+        let location = &value["workLocation"];
+        assert_eq!(
+            (&location["source"], &location["workLocationType"]),
+            (&json!("manual"), &json!("remote"))
+        );
+        assert_eq!(location["manual"]["outcome"], "shown");
+        assert_eq!(location["automatic"][0]["outcome"], "hidden");
+        assert_eq!(location["automatic"][0]["hiddenBy"], "manual");
+        assert_eq!(location["automatic"][0]["expiresAt"], "2026-03-03T00:00:00.0000000Z");
+        assert_eq!(value["statusMessage"]["content"], "x");
+    }
+
+    #[test]
+    fn a_user_of_whom_nothing_was_said_has_every_member() {
+        let value = explained([], "2026-03-02T08:00:00Z");
+        assert_eq!(
+            value,
+            json!({
+                "id": "00000000-0000-0000-0000-000000000009", "at": "2026-03-02T08:00:00.0000000Z",
+                "availability": "Offline", "activity": "Offline", "sequenceNumber": "A0000000000",
+                "rule": "noSession", "outOfOfficeShown": false, "sessions": [], "preferredPresence": null,
+                "outOfOffice": null, "statusMessage": null, "nextChange": null,
+                "workLocation": {
+                    "source": "none", "workLocationType": "unspecified", "placeId": null,
+                    "manual": null, "automatic": [], "scheduled": [],
+                },
+            })
+        );
+    }
+}
