@@ -1,0 +1,86 @@
+//! The applications and users the development issuer knows, and how it keeps their secrets.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use presence::{AppId, Timestamp, UserId};
+use subtle::ConstantTimeEq as _;
+use uuid::Uuid;
+
+/// Where the issuer finds applications and users. The server's directory is behind it, so that what an administrator
+/// adds is known at once.
+pub trait Registry {
+    /// The application with this client id.
+    fn application(&self, id: AppId) -> Option<Application>;
+
+    /// The user with this object id.
+    fn user(&self, id: UserId) -> Option<User>;
+}
+
+/// A registered application.
+#[derive(Clone, Debug)]
+pub struct Application {
+    /// The client id.
+    pub id: AppId,
+    /// The name people know it by.
+    pub display_name: String,
+    /// The object id of its service principal: `oid` of the tokens it gets for itself.
+    pub service_principal: Uuid,
+    /// The secrets it may show. None: a public client, which gets no tokens for itself.
+    pub secrets: Vec<Secret>,
+    /// The application permissions it was granted: `roles` of the tokens it gets for itself.
+    pub roles: Vec<String>,
+    /// The delegated permissions it was granted.
+    pub scopes: Vec<String>,
+}
+
+/// A user of the tenant.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// The object id.
+    pub id: UserId,
+    /// The user principal name.
+    pub user_principal_name: String,
+    /// The display name.
+    pub display_name: String,
+}
+
+/// A client secret.
+#[derive(Clone, Debug)]
+pub struct Secret {
+    /// What is kept of it.
+    pub digest: SecretDigest,
+    /// When it ends; none: never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What is kept of a client secret: its SHA-256. Secrets are long and random, so there is nothing a slow hash would
+/// protect.
+#[derive(Clone, Copy)]
+pub struct SecretDigest([u8; 32]);
+
+impl SecretDigest {
+    /// The digest of `secret`.
+    pub fn of(secret: &str) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref());
+        Self(bytes)
+    }
+
+    /// A digest made elsewhere, so that a configuration need not hold the secret itself.
+    pub const fn from_bytes(sha256: [u8; 32]) -> Self {
+        Self(sha256)
+    }
+
+    /// Whether `secret` is the one, in a time that does not depend on how much of it is right.
+    pub fn matches(&self, secret: &str) -> bool {
+        Self::of(secret).0.ct_eq(&self.0).into()
+    }
+}
+
+/// Hidden: even a digest lets guesses be tried offline.
+impl fmt::Debug for SecretDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretDigest(hidden)")
+    }
+}
