@@ -11,6 +11,7 @@
 pub mod calendar;
 pub mod error;
 pub mod explanation;
+pub mod filter;
 pub mod headers;
 pub mod json;
 pub mod metadata;
@@ -22,6 +23,7 @@ pub mod presence_reply;
 pub mod presence_request;
 pub mod time;
 pub mod user;
+pub mod user_list;
 pub mod words;
 pub mod zone;
 
