@@ -8,6 +8,7 @@
 //! API reference sheet this project is built from; "identity" marks those of its companion on tokens and users.
 #![warn(missing_docs)]
 
+pub mod batch;
 pub mod calendar;
 pub mod error;
 pub mod explanation;
