@@ -9,7 +9,9 @@ pub enum StoreError {
     /// A document key or body, or a batch of them, is larger than the store keeps.
     #[error("the record is larger than the store keeps: {0}")]
     TooLarge(String),
-    /// The store cannot answer now: closed, out of disk, or unreachable. Nothing has changed.
+    /// The store cannot answer now: closed, out of disk, or unreachable. A change that was asked for is not seen by
+    /// readers, but may still turn out to have been kept, if the answer was lost or the machine fails right after:
+    /// read again, and the version tells.
     #[error("the store is not available: {0}")]
     Unavailable(String),
     /// What is kept cannot be read as it was written.

@@ -4,14 +4,20 @@
 //! shown as what. It assumes neither that it is the only process nor that its caller is: every commit names the
 //! version it was made from, and the version decides who wins.
 
+pub mod disk;
+mod embedded;
 mod error;
+mod faulty;
 mod memory;
+mod random;
 mod record;
 
 use async_trait::async_trait;
 use presence::{Timestamp, UserKey, UserPresence};
 
+pub use embedded::{Embedded, OpenError, Options, Recovery, Status, TornTail};
 pub use error::StoreError;
+pub use faulty::{Faults, Faulty};
 pub use memory::Memory;
 
 /// How many times a user's record has been committed. Zero: nothing is kept.

@@ -1,0 +1,256 @@
+//! The store that a single server needs: everything in memory, every change in a log before it is answered.
+//!
+//! # How it works
+//! Reads come from a table in memory. One thread writes: it gathers waiting changes into a group, appends the group
+//! to a log as one frame, syncs, and only then shows the changes to readers and answers. When the logs have grown
+//! long, a new one is begun and everything before it is written as a snapshot, while commits go on. Opening reads the
+//! snapshot and the logs after it.
+//!
+//! # Why a log of its own
+//! Reads must be answered from memory anyway, so what a database would add is durability, and the plainest form of
+//! that is the fastest: at groups of 64 small changes a plain log made 2.1 to 2.5 times as many durable changes a
+//! second as fjall 3.1, the fastest library kept for this shape, and six to seven times as many as redb, LMDB or
+//! SQLite.
+//!
+//! It must also be told apart whether the last write was torn by a crash, which is normal and harmless, or whether
+//! something acknowledged has been damaged, which nobody may find out by chance. Measured with fjall 3.1.13: 100
+//! batches of one 100-byte record, each committed with `PersistMode::SyncData`; then each bit of the 51st batch's 151
+//! bytes in the journal flipped in turn, and the database opened again. Of 1208 bits, 995 made it refuse to open, 96
+//! did no harm, and 117 (those in a frame's marks and its item count) made it open without a word, with the flipped
+//! batch and all 49 after it gone and the journal cut off there for good. So it mostly refuses; but one bit in ten
+//! silently takes everything after it. Here every bit is one of: refused, or in the last group and reported.
+//!
+//! # What is promised
+//! - An answered change survives a kill and a power loss. A change that was not answered is there whole or not at all.
+//! - Readers see nothing that is not durable.
+//! - A frame is begun only after the one before it is durable. So an invalid frame at the end of the last log was
+//!   never acknowledged: it is dropped and reported in [`Recovery`]. Any other damage refuses to open.
+//! - After a failed write or sync the log is abandoned: a new one is begun with the same group's number, which makes
+//!   whatever is on disk of the failed group void. Until that succeeds, writes are refused and reads go on.
+//! - One process at a time.
+
+mod compaction;
+mod entry;
+mod error;
+mod frame;
+mod log;
+mod reader;
+mod recover;
+mod snapshot;
+mod table;
+mod wakes;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use presence::{Timestamp, UserKey};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+pub use error::OpenError;
+pub use recover::{Recovery, TornTail};
+
+use self::table::Table;
+use self::wakes::Due;
+use self::writer::{Change, Request, Writer};
+use crate::disk::{Disk, LockError, OsDisk};
+use crate::{Commit, Document, DocumentKind, Store, StoreError, Stored, Version, check_documents, record};
+
+/// Changes waiting to be written. Whoever comes when there are more waits before being queued.
+const QUEUE_REQUESTS_MAX: usize = 4_096;
+/// Bytes of changes waiting to be written or being written.
+const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What can be chosen about an [`Embedded`] store. The defaults suit a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// A snapshot is not due before the logs since the last one have grown to this many bytes.
+    pub compact_at_bytes: u64,
+    /// Nor before they are so many times as long as the snapshot.
+    pub compact_at_factor: u64,
+    /// How many bytes of a log are allocated at a time.
+    pub preallocate_bytes: u64,
+}
+
+/// 64 MiB, twice the snapshot, 1 MiB.
+impl Default for Options {
+    fn default() -> Self {
+        Self { compact_at_bytes: 64 * 1024 * 1024, compact_at_factor: 2, preallocate_bytes: 1024 * 1024 }
+    }
+}
+
+/// How a store is doing, for metrics and health checks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Groups made durable since opening.
+    pub groups: u64,
+    /// Changes in them: commits and calls of `put_documents`.
+    pub changes: u64,
+    /// Snapshots written since opening.
+    pub compactions: u64,
+    /// Why the last group could not be written; `None` once one could.
+    pub write_error: Option<String>,
+    /// Why the last snapshot could not be written; `None` once one could.
+    pub compaction_error: Option<String>,
+}
+
+/// A durable store in a directory of its own, for one process. See the module.
+pub struct Embedded {
+    shared: Arc<Shared>,
+    room: Arc<Semaphore>,
+    /// `None` only while being dropped.
+    queue: Option<mpsc::Sender<Request>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// What readers and the writer have in common.
+struct Shared {
+    table: Table,
+    is_closed: AtomicBool,
+    status: Mutex<Status>,
+}
+
+impl Embedded {
+    /// Opens the store in a directory, which is created if it is not there.
+    ///
+    /// # Errors
+    /// When another process uses it, when its files are damaged or newer than this program, and when the operating
+    /// system refuses. See [`OpenError`].
+    pub fn open(directory: &Path, options: Options) -> Result<(Self, Recovery), OpenError> {
+        let disk = OsDisk::new(directory).map_err(|source| OpenError::Io {
+            action: "creating",
+            path: directory.display().to_string(),
+            source,
+        })?;
+        Self::open_on(Arc::new(disk), options)
+    }
+
+    /// Opens the store on a disk of the caller's.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Recovery), OpenError> {
+        let lock = disk.lock().map_err(|error| match error {
+            LockError::Held(holder) => OpenError::InUse { path: disk.describe(""), holder },
+            LockError::Io(source) => OpenError::Io { action: "locking", path: disk.describe(""), source },
+        })?;
+        let table = Table::new();
+        let (recovery, position) = recover::recover(&*disk, &table)?;
+        table.wakes.lock().index_all(&table);
+        let shared = Arc::new(Shared { table, is_closed: AtomicBool::new(false), status: Mutex::default() });
+        let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
+        let path = disk.describe("");
+        let writer = Writer::new(disk, Arc::clone(&shared), options, lock, position);
+        let writer = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer.run(requests))
+            .map_err(|source| OpenError::Io { action: "starting a thread for", path, source })?;
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
+        Ok((Self { shared, room, queue: Some(queue), writer: Some(writer) }, recovery))
+    }
+
+    /// How the store is doing.
+    pub fn status(&self) -> Status {
+        self.shared.status.lock().clone()
+    }
+
+    fn table(&self) -> Result<&Table, StoreError> {
+        if self.shared.is_closed.load(Ordering::Relaxed) { Err(closed()) } else { Ok(&self.shared.table) }
+    }
+
+    /// Hands a change to the writer and waits for its answer.
+    async fn ask<T>(
+        &self,
+        bytes: usize,
+        change: impl FnOnce(writer::Reply<T>) -> Change,
+    ) -> Result<T, StoreError> {
+        let queue = self.queue.as_ref().ok_or_else(closed)?;
+        // Documents are bounded far below this, so the bound only keeps the conversion honest.
+        let permits = bytes.clamp(1, QUEUE_BYTES_MAX) as u32;
+        let permit = Arc::clone(&self.room).acquire_many_owned(permits).await.map_err(|_| closed())?;
+        let (reply, answer) = oneshot::channel();
+        let request = Request { change: change(reply), _permit: permit };
+        queue.send(request).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| StoreError::Unavailable("the store has stopped writing".into()))?
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".into())
+}
+
+/// Without [`close`](Store::close) this is like a crash, except that the files are let go of before it returns.
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn load(&self, users: &[UserKey]) -> Result<Vec<Stored>, StoreError> {
+        Ok(self.table()?.load(users)?)
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {
+        let table = self.table()?;
+        let Commit { user, expected, presence, wake_at } = commit;
+        // A version only grows, so what has lost already need not be written down to lose.
+        if table.version(&user)? > expected {
+            return Err(StoreError::Conflict);
+        }
+        let version = expected.0.checked_add(1).map(Version).ok_or(StoreError::Conflict)?;
+        let bytes = record::encode(version, wake_at, &presence)?;
+        let head = record::Head { version, settled_at: presence.settled_at, wake_at };
+        self.ask(bytes.len(), |reply| Change::Record { user, expected, head, bytes, reply }).await
+    }
+
+    async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<UserKey>, StoreError> {
+        let table = self.table()?;
+        loop {
+            let answer = table.wakes.lock().due(table, now, max);
+            match answer {
+                Due::Users(numbers) => {
+                    return Ok(numbers.into_iter().map(|number| table.key(number)).collect());
+                }
+                Due::Again => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.table()?.wakes.lock().next_wake())
+    }
+
+    async fn latest(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.table()?.latest())
+    }
+
+    async fn documents(&self, kind: DocumentKind) -> Result<Vec<Document>, StoreError> {
+        Ok(self.table()?.documents(kind))
+    }
+
+    async fn put_documents(&self, documents: Vec<Document>) -> Result<(), StoreError> {
+        self.table()?;
+        check_documents(&documents)?;
+        if documents.is_empty() {
+            return Ok(());
+        }
+        let bytes = documents.iter().map(|d| d.key.len() + d.body.as_ref().map_or(0, Vec::len)).sum();
+        self.ask(bytes, |reply| Change::Documents { documents, reply }).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        if self.shared.is_closed.swap(true, Ordering::Relaxed) {
+            return Err(closed());
+        }
+        self.ask(1, |reply| Change::Close { reply }).await
+    }
+}

@@ -1,0 +1,209 @@
+//! Opening: what the files hold, back in memory, or a refusal that says what is wrong with them.
+
+use std::fmt;
+
+use super::OpenError;
+use super::entry::{Entries, Item};
+use super::frame::FileKind;
+use super::log::log_name;
+use super::reader::{FrameReader, Next, Tail};
+use super::snapshot::{self, number_of};
+use super::table::Table;
+use crate::disk::Disk;
+use crate::record;
+
+/// What opening a store found, for the program to log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Users with a record.
+    pub users: u64,
+    /// Documents of all kinds.
+    pub documents: u64,
+    /// Length of the snapshot that was read, in bytes; zero if there was none.
+    pub snapshot_bytes: u64,
+    /// Logs that were read after it.
+    pub logs: u64,
+    /// Groups of changes that were read from them.
+    pub groups: u64,
+    /// Whether the last to use the store closed it in order.
+    pub was_closed: bool,
+    /// What a crash interrupted, if it did.
+    pub torn_tail: Option<TornTail>,
+    /// Files that were no longer needed and have been removed.
+    pub removed_files: usize,
+}
+
+/// The beginning of a group that was never finished, and so never acknowledged to anybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The file it is in.
+    pub path: String,
+    /// Where it begins.
+    pub offset: u64,
+    /// How long it is.
+    pub bytes: u64,
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} users and {} documents from a snapshot of {} bytes and {} groups in {} logs",
+            self.users, self.documents, self.snapshot_bytes, self.groups, self.logs
+        )?;
+        if let Some(TornTail { path, offset, bytes }) = &self.torn_tail {
+            write!(
+                f,
+                "; a write that was interrupted before it was acknowledged was dropped ({bytes} bytes at offset \
+                 {offset} of {path})"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Where writing goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Position {
+    pub(super) next_group: u64,
+    pub(super) next_log: u64,
+    /// Bytes in logs that no snapshot replaces.
+    pub(super) log_bytes: u64,
+    pub(super) snapshot_bytes: u64,
+}
+
+/// Reads everything into an empty table.
+pub(super) fn recover(disk: &dyn Disk, table: &Table) -> Result<(Recovery, Position), OpenError> {
+    let failed = |action| {
+        let path = disk.describe("");
+        move |source| OpenError::Io { action, path, source }
+    };
+    let mut recovery = Recovery::default();
+    let names = disk.list().map_err(failed("listing"))?;
+    for name in names.iter().filter(|name| is_temporary(name)) {
+        disk.remove(name).map_err(failed("removing what an interrupted compaction left in"))?;
+        recovery.removed_files += 1;
+    }
+    let mut next_group = 1;
+    let mut first_log = 0;
+    let newest = names.iter().filter_map(|name| number_of(name, "snapshot-")).max();
+    if let Some(number) = newest {
+        let loaded = snapshot::load(disk, number, table)?;
+        recovery.snapshot_bytes = loaded.bytes;
+        next_group = loaded.header.first_group;
+        first_log = number;
+        recovery.removed_files += snapshot::remove_before(disk, number)
+            .map_err(failed("removing what the snapshot replaces in"))?;
+    }
+    let mut logs: Vec<u64> = names.iter().filter_map(|name| number_of(name, "log-")).collect();
+    logs.retain(|number| *number >= first_log);
+    logs.sort_unstable();
+    if newest.is_some() && logs.is_empty() {
+        let path = disk.describe(&log_name(first_log));
+        return Err(OpenError::Missing {
+            path,
+            what: "the snapshot beside it says that it was there".into(),
+        });
+    }
+    let next_log = logs.last().map_or(1, |last| last + 1);
+
+    let mut log_bytes = 0;
+    let mut readers = Vec::new();
+    for number in logs {
+        let reader = FrameReader::open(disk, &log_name(number), FileKind::Log, number)?;
+        log_bytes += reader.length();
+        readers.push(reader);
+    }
+    let first_groups: Vec<u64> = readers.iter().map(|reader| reader.header().first_group).collect();
+    for (place, mut reader) in readers.into_iter().enumerate() {
+        if first_groups[place] != next_group {
+            let path = reader.path().into();
+            let what =
+                format!("it begins with group {}, and group {next_group} is in no file", first_groups[place]);
+            return Err(OpenError::Missing { path, what });
+        }
+        recovery.logs += 1;
+        let limit = first_groups.get(place + 1).copied();
+        let mut last = LastEntry::Change;
+        while limit.is_none_or(|limit| next_group < limit) {
+            let offset = reader.position();
+            let Next::Frame(payload) = reader.next(next_group)? else { break };
+            last = replay(payload, table, newest.is_some()).map_err(|what| OpenError::Damaged {
+                path: reader.path().into(),
+                offset,
+                what,
+            })?;
+            if last != LastEntry::Change {
+                // Not a group: its number is that of the first group of the log after this one.
+                break;
+            }
+            next_group += 1;
+            recovery.groups += 1;
+        }
+        match limit {
+            Some(limit) if next_group == limit => {}
+            Some(limit) => {
+                let what = format!("group {next_group} cannot be read, but the next log begins with {limit}");
+                return Err(reader.damaged(what));
+            }
+            None => {
+                if last == LastEntry::Continued {
+                    let path = disk.describe(&log_name(next_log));
+                    let what = format!("{} says that it goes on there", reader.path());
+                    return Err(OpenError::Missing { path, what });
+                }
+                recovery.was_closed = last == LastEntry::Closed;
+                if let Tail::Torn { bytes } = reader.tail(next_group)? {
+                    let (path, offset) = (reader.path().into(), reader.position());
+                    recovery.torn_tail = Some(TornTail { path, offset, bytes });
+                }
+            }
+        }
+    }
+    recovery.users = table.users();
+    recovery.documents = table.document_count();
+    let position = Position { next_group, next_log, log_bytes, snapshot_bytes: recovery.snapshot_bytes };
+    Ok((recovery, position))
+}
+
+fn is_temporary(name: &str) -> bool {
+    name.strip_suffix(".tmp")
+        .is_some_and(|name| number_of(name, "log-").or_else(|| number_of(name, "snapshot-")).is_some())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LastEntry {
+    Change,
+    Continued,
+    Closed,
+}
+
+/// Carries out a group again.
+fn replay(payload: &[u8], table: &Table, has_snapshot: bool) -> Result<LastEntry, String> {
+    let mut last = LastEntry::Change;
+    for item in Entries::new(payload) {
+        last = LastEntry::Change;
+        match item {
+            Ok(Item::User(user, bytes)) => {
+                let head = record::peek(bytes).map_err(|error| error.to_string())?;
+                let kept = table.version(&user).map_err(|error| error.to_string())?;
+                if head.version.0 == kept.0.wrapping_add(1) {
+                    table.restore(&user, bytes, &head);
+                } else if !(has_snapshot && head.version <= kept) {
+                    // Only a snapshot, written while commits went on, may be ahead of the log.
+                    return Err(format!(
+                        "version {} of a user's record follows version {}: what is between is missing",
+                        head.version.0, kept.0
+                    ));
+                }
+            }
+            Ok(Item::Document(kind, key, body)) => table.put_documents([(kind, key, body)].into_iter()),
+            Ok(Item::Continued) => last = LastEntry::Continued,
+            Ok(Item::Closed) => last = LastEntry::Closed,
+            Ok(Item::SnapshotBegin { .. } | Item::SnapshotEnd { .. }) | Err(_) => {
+                return Err("a group that is not well formed".into());
+            }
+        }
+    }
+    Ok(last)
+}

@@ -1,0 +1,216 @@
+//! Everything as it was at some time, so that older logs can go.
+//!
+//! A snapshot is written while commits go on. It is of no single instant: a user may stand in it as of any time since
+//! it was begun. That is enough, because every change since then is in the logs from [`number`] on, whole records
+//! at a time, and replaying them in order ends at the same state whatever the snapshot caught.
+//!
+//! [`number`]: super::frame::FileHeader::number
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::OpenError;
+use super::entry::{Entries, FrameBuilder, Item};
+use super::frame::{FileHeader, FileKind, finish_frame};
+use super::log::{log_name, temporary};
+use super::reader::{FrameReader, Next};
+use super::table::Table;
+use crate::disk::{Disk, WriteFile, write_all_at};
+use crate::record;
+
+/// A block is closed when it has grown to this.
+const BLOCK_BYTES: usize = 256 * 1024;
+/// Documents taken from the table at a time.
+const DOCUMENTS_AT_ONCE: usize = 64;
+/// No entry of a user is shorter: how many are believed before they are read.
+const USER_ENTRY_BYTES_MIN: u64 = 20;
+
+pub(super) fn snapshot_name(number: u64) -> String {
+    format!("snapshot-{number:020}")
+}
+
+/// Writes what the table holds, and removes the files it replaces. Returns the snapshot's length.
+///
+/// `header` names the first log that is *not* in the snapshot; that log is there already, and durable.
+pub(super) fn write(
+    disk: &dyn Disk,
+    table: &Table,
+    header: FileHeader,
+    is_cancelled: &AtomicBool,
+) -> io::Result<u64> {
+    let name = snapshot_name(header.number);
+    let temporary_name = temporary(&name);
+    let written = write_temporary(disk, table, header, &temporary_name, is_cancelled);
+    let length = written.inspect_err(|_| {
+        // The room may be what somebody is waiting for. If it fails, the next opening does it.
+        let _ = disk.remove(&temporary_name);
+    })?;
+    disk.rename(&temporary_name, &name)?;
+    disk.sync_directory()?;
+    remove_before(disk, header.number)?;
+    Ok(length)
+}
+
+/// Removes snapshots and logs that the snapshot of this number replaces.
+pub(super) fn remove_before(disk: &dyn Disk, number: u64) -> io::Result<usize> {
+    let mut removed = 0;
+    for name in disk.list()? {
+        let old = number_of(&name, "log-").or_else(|| number_of(&name, "snapshot-"));
+        if old.is_some_and(|old| old < number) {
+            disk.remove(&name)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// The number in a file's name, if it is such a name.
+pub(super) fn number_of(name: &str, prefix: &str) -> Option<u64> {
+    let number = name.strip_prefix(prefix)?.parse().ok()?;
+    // The one spelling that is written.
+    (name == log_name(number) || name == snapshot_name(number)).then_some(number)
+}
+
+fn write_temporary(
+    disk: &dyn Disk,
+    table: &Table,
+    header: FileHeader,
+    name: &str,
+    is_cancelled: &AtomicBool,
+) -> io::Result<u64> {
+    let mut file = disk.create(name)?;
+    let header_bytes = header.to_bytes();
+    write_all_at(&mut *file, 0, &header_bytes)?;
+    let mut blocks = Blocks {
+        file,
+        file_number: header.number,
+        position: header_bytes.len() as u64,
+        next_block: 0,
+        block: FrameBuilder::new(),
+        is_cancelled,
+    };
+    blocks.block.push(Item::SnapshotBegin { users: table.users() });
+    let (mut users, mut documents) = (0, 0);
+    for chunk in table.chunks() {
+        let mut from = Some(0);
+        while let Some(place) = from {
+            from = table.visit_chunk(chunk, place, |user, bytes| {
+                blocks.block.push(Item::User(user, bytes));
+                users += 1;
+                if blocks.block.payload_bytes() < BLOCK_BYTES {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            });
+            blocks.write_if_full()?;
+        }
+    }
+    let mut after = None;
+    loop {
+        let some = table.documents_after(after.as_ref(), DOCUMENTS_AT_ONCE);
+        let Some((last, _)) = some.last() else { break };
+        after = Some(last.clone());
+        for ((kind, key), body) in &some {
+            blocks.block.push(Item::Document(*kind, key, Some(body)));
+            documents += 1;
+            blocks.write_if_full()?;
+        }
+    }
+    let latest = table.latest().map(|latest| (latest.as_second(), latest.subsec_nanosecond()));
+    blocks.block.push(Item::SnapshotEnd { users, documents, latest });
+    blocks.write_block()?;
+    blocks.file.sync()?;
+    Ok(blocks.position)
+}
+
+struct Blocks<'a> {
+    file: Box<dyn WriteFile>,
+    file_number: u64,
+    position: u64,
+    next_block: u64,
+    block: FrameBuilder,
+    is_cancelled: &'a AtomicBool,
+}
+
+impl Blocks<'_> {
+    fn write_if_full(&mut self) -> io::Result<()> {
+        if self.block.payload_bytes() < BLOCK_BYTES { Ok(()) } else { self.write_block() }
+    }
+
+    fn write_block(&mut self) -> io::Result<()> {
+        if self.is_cancelled.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the store is closing"));
+        }
+        let frame = self.block.frame_mut();
+        finish_frame(frame, self.file_number, self.next_block);
+        write_all_at(&mut *self.file, self.position, frame)?;
+        self.position += frame.len() as u64;
+        self.next_block += 1;
+        self.block.clear();
+        Ok(())
+    }
+}
+
+/// What was in a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Loaded {
+    pub(super) header: FileHeader,
+    pub(super) bytes: u64,
+}
+
+/// Reads a snapshot into an empty table. All of it is there as it was written, or this is an error.
+pub(super) fn load(disk: &dyn Disk, number: u64, table: &Table) -> Result<Loaded, OpenError> {
+    let mut reader = FrameReader::open(disk, &snapshot_name(number), FileKind::Snapshot, number)?;
+    let bytes = reader.length();
+    let header = reader.header();
+    let (mut users, mut documents) = (0, 0);
+    let mut end = None;
+    let mut block = 0;
+    while end.is_none() {
+        let offset = reader.position();
+        let Next::Frame(payload) = reader.next(block)? else {
+            return Err(reader.damaged("a block is not as it was written"));
+        };
+        block += 1;
+        for item in Entries::new(payload) {
+            let refused = match item {
+                Ok(Item::SnapshotBegin { users }) => {
+                    table.reserve(users.min(bytes / USER_ENTRY_BYTES_MIN) as usize);
+                    None
+                }
+                Ok(Item::User(user, bytes)) => {
+                    users += 1;
+                    record::peek(bytes).map(|head| table.restore(&user, bytes, &head)).err()
+                }
+                Ok(Item::Document(kind, key, body)) => {
+                    documents += 1;
+                    table.put_documents([(kind, key, body)].into_iter());
+                    None
+                }
+                Ok(Item::SnapshotEnd { users, documents, latest }) => {
+                    end = Some((users, documents, latest));
+                    None
+                }
+                Ok(Item::Continued | Item::Closed) | Err(_) => Some(record::RecordError::Malformed),
+            };
+            if let Some(refused) = refused {
+                let (path, what) = (reader.path().into(), refused.to_string());
+                return Err(OpenError::Damaged { path, offset, what });
+            }
+        }
+    }
+    if reader.position() != bytes {
+        return Err(reader.damaged("something follows its end"));
+    }
+    let latest = end.and_then(|(_, _, latest)| latest);
+    if end.is_some_and(|(all_users, all_documents, _)| (users, documents) != (all_users, all_documents)) {
+        return Err(reader.damaged("it does not hold as much as it says"));
+    }
+    if let Some((seconds, nanos)) = latest {
+        let latest = presence::Timestamp::new(seconds, nanos);
+        table.restore_latest(latest.map_err(|_| reader.damaged("it names an instant that does not exist"))?);
+    }
+    Ok(Loaded { header, bytes })
+}

@@ -1,0 +1,357 @@
+//! Everything that is kept, in memory: what reads are answered from.
+//!
+//! A user is a slot: the key, the record in its stored form, and a note of where the index of wake-ups has it. Slots
+//! stand in chunks that are never moved, and a hash table holds only their numbers; so what doubles when a table grows
+//! is four bytes a user, not seventy. Records that fit stay within the slot.
+//!
+//! A record is decoded when it is loaded. That costs less than a microsecond and keeps ten times more users in the
+//! same memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
+use std::ops::{Bound, ControlFlow};
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
+use presence::{TenantId, Timestamp, UserId, UserKey};
+
+use super::wakes::Wakes;
+use crate::record::{self, Head, RecordError};
+use crate::{Document, DocumentKind, Stored, Version};
+
+/// Shards, each with a lock: readers hardly ever meet the one writer.
+const SHARDS: usize = 64;
+const SHARD_BITS: u32 = SHARDS.trailing_zeros();
+/// Slots allocated at a time.
+const CHUNK_SLOTS: usize = 256;
+/// Longest record kept within its slot: a user with one session, whatever its numbers are.
+const INLINE_BYTES: usize = 46;
+
+/// A user's number in the table. Users are never forgotten, so it stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct UserNumber(u32);
+
+impl UserNumber {
+    fn new(shard: usize, slot: u32) -> Self {
+        Self(slot << SHARD_BITS | shard as u32)
+    }
+
+    fn shard(self) -> usize {
+        self.0 as usize % SHARDS
+    }
+
+    fn slot(self) -> u32 {
+        self.0 >> SHARD_BITS
+    }
+}
+
+pub(super) struct Table {
+    hasher: DefaultHashBuilder,
+    shards: Box<[RwLock<Shard>]>,
+    tenants: RwLock<Tenants>,
+    documents: RwLock<Documents>,
+    latest: RwLock<Option<Timestamp>>,
+    /// Locked before a shard where both are.
+    pub(super) wakes: Mutex<Wakes>,
+}
+
+pub(super) type DocumentKey = (DocumentKind, Box<[u8]>);
+type Documents = BTreeMap<DocumentKey, Box<[u8]>>;
+
+#[derive(Default)]
+struct Shard {
+    numbers: HashTable<u32>,
+    chunks: Vec<Vec<Slot>>,
+}
+
+/// Tenants by number: sixteen bytes a tenant instead of a user.
+#[derive(Default)]
+struct Tenants {
+    numbers: HashMap<TenantId, u32, DefaultHashBuilder>,
+    ids: Vec<TenantId>,
+}
+
+pub(super) struct Slot {
+    user: [u8; 16],
+    tenant: u32,
+    /// Where the index of wake-ups has the user; its business alone.
+    pub(super) indexed: u32,
+    record: Record,
+}
+
+const _: () = assert!(size_of::<Slot>() == 72, "a slot has grown: see the footprint example");
+
+enum Record {
+    Inline(u8, [u8; INLINE_BYTES]),
+    Heap(Box<[u8]>),
+}
+
+impl Record {
+    fn new(bytes: &[u8]) -> Self {
+        if bytes.len() > INLINE_BYTES {
+            return Self::Heap(bytes.into());
+        }
+        let mut inline = [0; INLINE_BYTES];
+        inline[..bytes.len()].copy_from_slice(bytes);
+        Self::Inline(bytes.len() as u8, inline)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Inline(length, bytes) => &bytes[..usize::from(*length)],
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl Slot {
+    /// When the user wants to be woken. What stands in a slot was checked on its way in.
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        record::peek(self.record.bytes()).ok().and_then(|head| head.wake_at)
+    }
+}
+
+impl Shard {
+    fn len(&self) -> u32 {
+        self.numbers.len() as u32
+    }
+
+    fn slot(&self, number: u32) -> &Slot {
+        let number = number as usize;
+        &self.chunks[number / CHUNK_SLOTS][number % CHUNK_SLOTS]
+    }
+
+    fn slot_mut(&mut self, number: u32) -> &mut Slot {
+        let number = number as usize;
+        &mut self.chunks[number / CHUNK_SLOTS][number % CHUNK_SLOTS]
+    }
+
+    fn find(&self, hash: u64, tenant: u32, user: [u8; 16]) -> Option<u32> {
+        let is_it = |number: &u32| {
+            let slot = self.slot(*number);
+            slot.user == user && slot.tenant == tenant
+        };
+        self.numbers.find(hash, is_it).copied()
+    }
+}
+
+impl Table {
+    pub(super) fn new() -> Self {
+        Self {
+            hasher: DefaultHashBuilder::default(),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            tenants: RwLock::default(),
+            documents: RwLock::default(),
+            latest: RwLock::default(),
+            wakes: Mutex::default(),
+        }
+    }
+
+    /// Makes room for so many users at once, rather than by doubling.
+    pub(super) fn reserve(&self, users: usize) {
+        // A little more than the mean, since no hash is that even.
+        let each = users / SHARDS + users / SHARDS / 64;
+        for shard in &self.shards {
+            let mut shard = shard.write();
+            let Shard { numbers, chunks } = &mut *shard;
+            numbers.reserve(each, |_| unreachable!("room is made in an empty table"));
+            chunks.reserve(each / CHUNK_SLOTS + 1);
+        }
+    }
+
+    pub(super) fn users(&self) -> u64 {
+        self.shards.iter().map(|shard| u64::from(shard.read().len())).sum()
+    }
+
+    /// The records of these users.
+    pub(super) fn load(&self, users: &[UserKey]) -> Result<Vec<Stored>, RecordError> {
+        users
+            .iter()
+            .map(|user| self.read(user, record::decode).unwrap_or_else(|| Ok(Stored::default())))
+            .collect()
+    }
+
+    pub(super) fn version(&self, user: &UserKey) -> Result<Version, RecordError> {
+        let head = self.read(user, record::peek).transpose()?;
+        Ok(head.map_or(Version(0), |head| head.version))
+    }
+
+    fn read<T>(&self, key: &UserKey, reader: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let tenant = *self.tenants.read().numbers.get(&key.tenant)?;
+        let user = key.user.as_u128().to_be_bytes();
+        let hash = self.hasher.hash_one((tenant, user));
+        let shard = self.shards[shard_of(hash)].read();
+        let number = shard.find(hash, tenant, user)?;
+        Some(reader(shard.slot(number).record.bytes()))
+    }
+
+    /// Puts a record there, and leaves the index of wake-ups alone: [`Wakes::index_all`] is called when all are.
+    pub(super) fn restore(&self, key: &UserKey, record: &[u8], head: &Head) {
+        let (number, mut shard) = self.slot_for(key);
+        shard.slot_mut(number.slot()).record = Record::new(record);
+        drop(shard);
+        self.note_settled(head.settled_at);
+    }
+
+    /// Puts a record there, with its wake-up.
+    pub(super) fn put(&self, wakes: &mut Wakes, key: &UserKey, record: &[u8], head: &Head) {
+        let (number, mut shard) = self.slot_for(key);
+        let slot = shard.slot_mut(number.slot());
+        let old_wake_at = slot.wake_at();
+        slot.record = Record::new(record);
+        wakes.changed(number, &mut slot.indexed, old_wake_at, head.wake_at);
+        drop(shard);
+        self.note_settled(head.settled_at);
+    }
+
+    /// The user's slot, an empty one if there was none.
+    fn slot_for(&self, key: &UserKey) -> (UserNumber, RwLockWriteGuard<'_, Shard>) {
+        let tenant = self.tenant_number(key.tenant);
+        let user = key.user.as_u128().to_be_bytes();
+        let hash = self.hasher.hash_one((tenant, user));
+        let shard_number = shard_of(hash);
+        let mut guard = self.shards[shard_number].write();
+        let slot_number = guard.find(hash, tenant, user).unwrap_or_else(|| {
+            let shard = &mut *guard;
+            let number = shard.len();
+            // 64 shards of 2^26 users. More would not fit in memory some ten times over.
+            assert!(number < 1 << (32 - SHARD_BITS), "a shard is full");
+            if number as usize / CHUNK_SLOTS == shard.chunks.len() {
+                shard.chunks.push(Vec::with_capacity(CHUNK_SLOTS));
+            }
+            let chunk = &mut shard.chunks[number as usize / CHUNK_SLOTS];
+            chunk.push(Slot { user, tenant, indexed: Wakes::NOWHERE, record: Record::new(&[]) });
+            let Shard { numbers, chunks } = shard;
+            numbers.insert_unique(hash, number, |number| {
+                let slot = &chunks[*number as usize / CHUNK_SLOTS][*number as usize % CHUNK_SLOTS];
+                self.hasher.hash_one((slot.tenant, slot.user))
+            });
+            number
+        });
+        (UserNumber::new(shard_number, slot_number), guard)
+    }
+
+    fn tenant_number(&self, tenant: TenantId) -> u32 {
+        if let Some(number) = self.tenants.read().numbers.get(&tenant) {
+            return *number;
+        }
+        let mut tenants = self.tenants.write();
+        let next = tenants.ids.len() as u32;
+        let number = *tenants.numbers.entry(tenant).or_insert(next);
+        if number == next {
+            tenants.ids.push(tenant);
+        }
+        number
+    }
+
+    fn note_settled(&self, settled_at: Timestamp) {
+        if *self.latest.read() < Some(settled_at) {
+            let mut latest = self.latest.write();
+            *latest = latest.max(Some(settled_at));
+        }
+    }
+
+    pub(super) fn latest(&self) -> Option<Timestamp> {
+        *self.latest.read()
+    }
+
+    pub(super) fn restore_latest(&self, at: Timestamp) {
+        self.note_settled(at);
+    }
+
+    /// A user's key and slot, for the index of wake-ups.
+    pub(super) fn with_slot<T>(&self, number: UserNumber, body: impl FnOnce(&mut Slot) -> T) -> T {
+        body(self.shards[number.shard()].write().slot_mut(number.slot()))
+    }
+
+    pub(super) fn key(&self, number: UserNumber) -> UserKey {
+        let shard = self.shards[number.shard()].read();
+        let slot = shard.slot(number.slot());
+        self.key_of(slot)
+    }
+
+    fn key_of(&self, slot: &Slot) -> UserKey {
+        UserKey {
+            tenant: self.tenants.read().ids[slot.tenant as usize],
+            user: UserId::from_u128(u128::from_be_bytes(slot.user)),
+        }
+    }
+
+    /// Goes through all slots, some at a time, so that nobody waits long for the lock.
+    pub(super) fn for_each_slot(&self, mut body: impl FnMut(UserNumber, &mut Slot)) {
+        for (shard_number, shard) in self.shards.iter().enumerate() {
+            let mut shard = shard.write();
+            for number in 0..shard.len() {
+                body(UserNumber::new(shard_number, number), shard.slot_mut(number));
+            }
+        }
+    }
+
+    /// How many pieces [`visit_chunk`](Self::visit_chunk) has now, shard by shard.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = (usize, usize)> {
+        let counts: Vec<usize> = self.shards.iter().map(|shard| shard.read().chunks.len()).collect();
+        counts
+            .into_iter()
+            .enumerate()
+            .flat_map(|(shard, chunks)| (0..chunks).map(move |chunk| (shard, chunk)))
+    }
+
+    /// Shows the users of a piece from one on, under one lock, as long as `visit` wants more. Answers where to go on.
+    pub(super) fn visit_chunk(
+        &self,
+        (shard, chunk): (usize, usize),
+        from: usize,
+        mut visit: impl FnMut(UserKey, &[u8]) -> ControlFlow<()>,
+    ) -> Option<usize> {
+        let shard = self.shards[shard].read();
+        for (place, slot) in shard.chunks[chunk].iter().enumerate().skip(from) {
+            if visit(self.key_of(slot), slot.record.bytes()).is_break() {
+                return Some(place + 1);
+            }
+        }
+        None
+    }
+
+    pub(super) fn documents(&self, wanted: DocumentKind) -> Vec<Document> {
+        let documents = self.documents.read();
+        let of_kind = documents.iter().filter(|((kind, _), _)| *kind == wanted);
+        of_kind
+            .map(|((kind, key), body)| Document { kind: *kind, key: key.to_vec(), body: Some(body.to_vec()) })
+            .collect()
+    }
+
+    /// Puts or deletes some documents; readers see all or none of them.
+    pub(super) fn put_documents<'a>(
+        &self,
+        changes: impl Iterator<Item = (DocumentKind, &'a [u8], Option<&'a [u8]>)>,
+    ) {
+        let mut documents = self.documents.write();
+        for (kind, key, body) in changes {
+            match body {
+                Some(body) => drop(documents.insert((kind, key.into()), body.into())),
+                None => drop(documents.remove(&(kind, key.into()))),
+            }
+        }
+    }
+
+    pub(super) fn document_count(&self) -> u64 {
+        self.documents.read().len() as u64
+    }
+
+    /// Some documents after a key, in order: a snapshot reads them piece by piece.
+    pub(super) fn documents_after(
+        &self,
+        after: Option<&DocumentKey>,
+        max: usize,
+    ) -> Vec<(DocumentKey, Box<[u8]>)> {
+        let documents = self.documents.read();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let some = documents.range((from, Bound::Unbounded)).take(max);
+        some.map(|(key, body)| (key.clone(), body.clone())).collect()
+    }
+}
+
+/// Bits that neither the table's position (the low ones) nor its tags (the top ones) are taken from.
+fn shard_of(hash: u64) -> usize {
+    (hash >> 40) as usize % SHARDS
+}

@@ -1,0 +1,297 @@
+//! The one thread that writes: it gathers what callers want kept into groups, makes each durable, and only then shows
+//! it to readers and answers.
+//!
+//! Being alone, it decides conflicts without a lock: against the table, and against the group it is just gathering.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use presence::UserKey;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use super::compaction::Compaction;
+use super::entry::{FrameBuilder, Item};
+use super::log::{AppendError, Log};
+use super::recover::Position;
+use super::{Options, Shared};
+use crate::disk::Disk;
+use crate::record::Head;
+use crate::{Document, StoreError, Version};
+
+/// Most requests in one group.
+const GROUP_REQUESTS_MAX: usize = 1_024;
+/// A group takes no further request when it has grown to this.
+const GROUP_BYTES: usize = 1024 * 1024;
+
+/// What a caller wants kept.
+pub(super) struct Request {
+    pub(super) change: Change,
+    /// Room in the queue, given back when the request is answered.
+    pub(super) _permit: OwnedSemaphorePermit,
+}
+
+pub(super) enum Change {
+    Record { user: UserKey, expected: Version, head: Head, bytes: Vec<u8>, reply: Reply<Version> },
+    Documents { documents: Vec<Document>, reply: Reply<()> },
+    Close { reply: Reply<()> },
+}
+
+impl Change {
+    fn refuse(self, cause: &str) {
+        let error = StoreError::Unavailable(cause.into());
+        match self {
+            Self::Record { reply, .. } => answer(reply, Err(error)),
+            Self::Documents { reply, .. } | Self::Close { reply } => answer(reply, Err(error)),
+        }
+    }
+}
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+pub(super) struct Writer {
+    disk: Arc<dyn Disk>,
+    shared: Arc<Shared>,
+    options: Options,
+    /// Released when the thread ends, last of all.
+    lock: Option<Box<dyn Send + Sync>>,
+    log: Option<Log>,
+    next_group: u64,
+    next_log: u64,
+    compaction: Compaction,
+    frame: FrameBuilder,
+}
+
+/// A group being gathered.
+#[derive(Default)]
+struct Group {
+    /// Versions that are in the group and not yet in the table.
+    versions: HashMap<UserKey, Version>,
+    accepted: Vec<Change>,
+    /// Lost against a change that is itself in the group: told so when that is durable.
+    conflicts: Vec<Reply<Version>>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        shared: Arc<Shared>,
+        options: Options,
+        lock: Box<dyn Send + Sync>,
+        position: Position,
+    ) -> Self {
+        let compaction = Compaction::new(options, position);
+        let Position { next_group, next_log, .. } = position;
+        let (lock, frame) = (Some(lock), FrameBuilder::new());
+        Self { disk, shared, options, lock, log: None, next_group, next_log, compaction, frame }
+    }
+
+    /// Runs until the store is closed or dropped.
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+        let mut requests = Vec::with_capacity(GROUP_REQUESTS_MAX);
+        let mut closing = None;
+        while queue.blocking_recv_many(&mut requests, GROUP_REQUESTS_MAX) > 0 {
+            let mut rest = requests.drain(..).peekable();
+            while rest.peek().is_some() {
+                self.frame.clear();
+                let mut group = Group::default();
+                let mut permits = Vec::new();
+                while self.frame.payload_bytes() < GROUP_BYTES
+                    && let Some(Request { change, _permit }) = rest.next()
+                {
+                    permits.push(_permit);
+                    match change {
+                        Change::Close { reply } => {
+                            closing = Some(reply);
+                            queue.close();
+                        }
+                        change => self.gather(&mut group, change),
+                    }
+                }
+                self.keep(group);
+            }
+            self.compact_if_due();
+        }
+        self.finish(closing);
+    }
+
+    /// Takes a change into the group, or answers why not.
+    fn gather(&mut self, group: &mut Group, change: Change) {
+        match change {
+            Change::Record { user, expected, head, bytes, reply } => {
+                let in_group = group.versions.get(&user).copied();
+                let current = match in_group.map_or_else(|| self.shared.table.version(&user), Ok) {
+                    Ok(current) => current,
+                    Err(error) => return answer(reply, Err(error.into())),
+                };
+                if current != expected {
+                    match in_group {
+                        Some(_) => group.conflicts.push(reply),
+                        None => answer(reply, Err(StoreError::Conflict)),
+                    }
+                    return;
+                }
+                self.frame.push(Item::User(user, &bytes));
+                group.versions.insert(user, head.version);
+                group.accepted.push(Change::Record { user, expected, head, bytes, reply });
+            }
+            Change::Documents { documents, reply } => {
+                for document in &documents {
+                    self.frame.push(Item::Document(document.kind, &document.key, document.body.as_deref()));
+                }
+                group.accepted.push(Change::Documents { documents, reply });
+            }
+            Change::Close { .. } => {}
+        }
+    }
+
+    /// Makes a group durable, shows it to readers and answers.
+    fn keep(&mut self, group: Group) {
+        let Group { accepted, conflicts, .. } = group;
+        if accepted.is_empty() {
+            return; // Everything in it lost.
+        }
+        if let Err(cause) = self.write_group() {
+            self.shared.status.lock().write_error = Some(cause.clone());
+            for change in accepted {
+                change.refuse(&cause);
+            }
+            for reply in conflicts {
+                answer(reply, Err(StoreError::Unavailable(cause.clone())));
+            }
+            return;
+        }
+        self.show(&accepted);
+        for change in accepted {
+            match change {
+                Change::Record { reply, head, .. } => answer(reply, Ok(head.version)),
+                Change::Documents { reply, .. } | Change::Close { reply } => answer(reply, Ok(())),
+            }
+        }
+        for reply in conflicts {
+            answer(reply, Err(StoreError::Conflict));
+        }
+    }
+
+    /// Puts what is durable now where readers look.
+    fn show(&self, accepted: &[Change]) {
+        let table = &self.shared.table;
+        let mut wakes = table.wakes.lock();
+        for change in accepted {
+            match change {
+                Change::Record { user, head, bytes, .. } => table.put(&mut wakes, user, bytes, head),
+                Change::Documents { documents, .. } => {
+                    table.put_documents(documents.iter().map(|d| (d.kind, &*d.key, d.body.as_deref())));
+                }
+                Change::Close { .. } => {}
+            }
+        }
+        drop(wakes);
+        let mut status = self.shared.status.lock();
+        status.groups += 1;
+        status.changes += accepted.len() as u64;
+        status.write_error = None;
+    }
+
+    /// Writes the frame that has been gathered. An error is why nobody can be told that it was kept.
+    fn write_group(&mut self) -> Result<(), String> {
+        if self.log.is_none() {
+            self.begin_log().map_err(|cause| format!("cannot begin a log: {cause}"))?;
+        }
+        let Some(log) = &mut self.log else { return Err("there is no log".into()) };
+        let allocated = log.allocated();
+        let outcome = log.append(self.frame.frame_mut(), self.next_group);
+        self.compaction.log_has_grown(log.allocated() - allocated);
+        match outcome {
+            Ok(()) => {
+                self.next_group += 1;
+                Ok(())
+            }
+            Err(AppendError::NoRoom(cause)) => Err(format!("cannot extend the log: {cause}")),
+            Err(AppendError::Uncertain(cause)) => {
+                // This log is not touched again: after a failed sync, a later one proves nothing. A new log that begins
+                // with the same group makes this group void, whatever of it is on disk; so the new log is begun at
+                // once, and until one is, nothing can be written.
+                self.log = None;
+                let _ = self.begin_log();
+                Err(format!("cannot write the log: {cause}"))
+            }
+        }
+    }
+
+    /// Begins the next log, in which the next group will be the first.
+    fn begin_log(&mut self) -> io::Result<()> {
+        match Log::create(&*self.disk, self.next_log, self.next_group, self.options.preallocate_bytes) {
+            Ok(log) => {
+                self.next_log += 1;
+                self.compaction.log_has_grown(log.allocated());
+                self.log = Some(log);
+                Ok(())
+            }
+            Err(error) => {
+                if error.may_exist {
+                    self.next_log += 1;
+                    self.log = None;
+                }
+                Err(error.cause)
+            }
+        }
+    }
+
+    /// Begins a new log and a snapshot of everything before it, when the logs have grown long.
+    fn compact_if_due(&mut self) {
+        if !self.compaction.is_due(&self.shared) {
+            return;
+        }
+        let old = self.log.take();
+        match self.begin_log() {
+            Ok(()) => {
+                if let Some(mut old) = old {
+                    // Says that there is another log, in case somebody loses it. Not a group, and not needed: its
+                    // number is that of the new log's first group, so nobody who finds the new log reads it.
+                    self.frame.clear();
+                    self.frame.push(Item::Continued);
+                    let _ = old.append(self.frame.frame_mut(), self.next_group);
+                }
+                let log = self.log.as_ref().map_or(0, Log::number);
+                self.compaction.start(&self.disk, &self.shared, log, self.next_group);
+            }
+            Err(cause) => {
+                self.compaction.failed(&self.shared, &cause);
+                // Unless a file of that name may exist, the old log is still the last one.
+                if self.log.is_none() && !self.is_replaced(&old) {
+                    self.log = old;
+                }
+            }
+        }
+    }
+
+    /// Whether a log after this one may exist.
+    fn is_replaced(&self, old: &Option<Log>) -> bool {
+        old.as_ref().is_none_or(|old| old.number() + 1 != self.next_log)
+    }
+
+    fn finish(mut self, closing: Option<Reply<()>>) {
+        self.shared.is_closed.store(true, Ordering::Relaxed);
+        self.compaction.cancel();
+        if closing.is_some()
+            && let Some(log) = &mut self.log
+        {
+            // Proof that the last group was finished, so that damage to it can be told from a torn tail.
+            self.frame.clear();
+            self.frame.push(Item::Closed);
+            let _ = log.append(self.frame.frame_mut(), self.next_group);
+        }
+        self.log = None;
+        self.lock = None;
+        if let Some(reply) = closing {
+            answer(reply, Ok(()));
+        }
+    }
+}
+
+/// A caller who has gone away does not want to know.
+fn answer<T>(reply: Reply<T>, outcome: Result<T, StoreError>) {
+    let _ = reply.send(outcome);
+}

@@ -1,0 +1,400 @@
+//! One suite for every backend.
+
+use std::sync::Arc;
+
+use presence::{Timestamp, UserPresence};
+use store::{
+    Commit, DOCUMENT_BATCH_BYTES_MAX, DOCUMENT_BODY_BYTES_MAX, DOCUMENT_KEY_BYTES_MAX, Document,
+    DocumentKind, Embedded, Faults, Faulty, Memory, Options, Store, StoreError, Stored, Version,
+};
+
+use crate::support::{commit, document, marks, record, run, second, user};
+
+const KIND: DocumentKind = DocumentKind::DirectoryUser;
+
+/// Somewhere to keep things, and a way to come back to them later.
+trait Backend {
+    fn store(&self) -> Arc<dyn Store>;
+    /// The same things again, after a restart where the backend has such a thing.
+    fn again(&mut self);
+}
+
+struct InMemory(Arc<dyn Store>);
+
+impl Backend for InMemory {
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.0)
+    }
+
+    fn again(&mut self) {}
+}
+
+/// An embedded store that is closed and opened again, or dropped and opened again, whenever a test allows it.
+struct OnDisk {
+    directory: tempfile::TempDir,
+    store: Option<Arc<Embedded>>,
+    restarts: Restarts,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Restarts {
+    Never,
+    Closed,
+    Dropped,
+}
+
+impl OnDisk {
+    fn new(restarts: Restarts) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = Embedded::open(directory.path(), Options::default()).unwrap();
+        Self { directory, store: Some(Arc::new(store)), restarts }
+    }
+}
+
+impl Backend for OnDisk {
+    fn store(&self) -> Arc<dyn Store> {
+        self.store.clone().unwrap()
+    }
+
+    fn again(&mut self) {
+        if self.restarts == Restarts::Never {
+            return;
+        }
+        if self.restarts == Restarts::Closed {
+            run(self.store.as_ref().unwrap().close()).unwrap();
+        }
+        self.store = None;
+        let (store, recovery) = Embedded::open(self.directory.path(), Options::default()).unwrap();
+        assert_eq!(recovery.torn_tail, None);
+        assert_eq!(recovery.was_closed, recovery.groups > 0 && self.restarts == Restarts::Closed);
+        self.store = Some(Arc::new(store));
+    }
+}
+
+macro_rules! conformance {
+    ($($claim:ident),+ $(,)?) => {
+        mod memory {
+            $(#[test] fn $claim() {
+                super::$claim(&mut super::InMemory(super::Arc::new(super::Memory::default())));
+            })+
+        }
+        mod embedded {
+            $(#[test] fn $claim() { super::$claim(&mut super::OnDisk::new(super::Restarts::Never)); })+
+        }
+        mod embedded_closed_and_reopened {
+            $(#[test] fn $claim() { super::$claim(&mut super::OnDisk::new(super::Restarts::Closed)); })+
+        }
+        mod embedded_dropped_and_reopened {
+            $(#[test] fn $claim() { super::$claim(&mut super::OnDisk::new(super::Restarts::Dropped)); })+
+        }
+        mod faulty_without_faults {
+            $(#[test] fn $claim() {
+                let store = super::Faulty::new(super::Memory::default(), 1, super::Faults::default());
+                super::$claim(&mut super::InMemory(super::Arc::new(store)));
+            })+
+        }
+    };
+}
+
+conformance!(
+    nothing_is_kept_of_whoever_was_never_committed,
+    a_commit_is_read_back_at_the_next_version,
+    a_commit_from_another_version_changes_nothing,
+    of_many_who_commit_from_one_version_one_wins,
+    records_come_in_the_order_asked,
+    due_users_come_earliest_first_until_a_commit_moves_them,
+    the_next_wake_is_not_after_the_earliest,
+    the_latest_settlement_is_remembered,
+    documents_are_put_replaced_and_deleted,
+    documents_beyond_the_bounds_are_refused_whole,
+    concurrent_writers_lose_nothing,
+    after_closing_nothing_is_answered,
+);
+
+fn nothing_is_kept_of_whoever_was_never_committed(backend: &mut dyn Backend) {
+    run(async {
+        let store = backend.store();
+        assert_eq!(store.load(&[]).await.unwrap(), []);
+        assert_eq!(store.load(&[user(1)]).await.unwrap(), [Stored::default()]);
+        assert_eq!(store.due(Timestamp::MAX, 10).await.unwrap(), []);
+        assert_eq!(store.next_wake().await.unwrap(), None);
+        assert_eq!(store.latest().await.unwrap(), None);
+        assert_eq!(store.documents(KIND).await.unwrap(), []);
+    });
+    backend.again();
+    run(async { assert_eq!(backend.store().load(&[user(1)]).await.unwrap(), [Stored::default()]) });
+}
+
+fn a_commit_is_read_back_at_the_next_version(backend: &mut dyn Backend) {
+    for version in 0..5 {
+        run(async {
+            let store = backend.store();
+            let mark = 10 + version;
+            assert_eq!(store.commit(commit(1, version, mark)).await.unwrap(), Version(version + 1));
+            assert_eq!(marks(&*store, 3).await.unwrap(), [None, Some((version + 1, mark)), None]);
+        });
+        backend.again();
+        run(async {
+            let found = marks(&*backend.store(), 3).await.unwrap();
+            assert_eq!(found, [None, Some((version + 1, 10 + version)), None]);
+        });
+    }
+}
+
+fn a_commit_from_another_version_changes_nothing(backend: &mut dyn Backend) {
+    run(async {
+        let store = backend.store();
+        assert!(matches!(store.commit(commit(1, 1, 5)).await, Err(StoreError::Conflict)));
+        assert!(matches!(store.commit(commit(1, u64::MAX, 5)).await, Err(StoreError::Conflict)));
+        store.commit(commit(1, 0, 6)).await.unwrap();
+        for wrong in [0, 2, u64::MAX] {
+            assert!(matches!(store.commit(commit(1, wrong, 7)).await, Err(StoreError::Conflict)), "{wrong}");
+        }
+    });
+    backend.again();
+    run(async {
+        let store = backend.store();
+        assert_eq!(marks(&*store, 2).await.unwrap(), [None, Some((1, 6))]);
+        assert_eq!(store.due(Timestamp::MAX, 10).await.unwrap(), [user(1)]);
+        assert_eq!(store.latest().await.unwrap(), Some(record(6).settled_at));
+    });
+}
+
+fn of_many_who_commit_from_one_version_one_wins(backend: &mut dyn Backend) {
+    run(async {
+        let store = backend.store();
+        let tasks: Vec<_> = (0..50)
+            .map(|mark| {
+                let store = Arc::clone(&store);
+                async move { (mark, store.commit(commit(1, 0, mark)).await) }
+            })
+            .collect();
+        let outcomes = all(tasks).await;
+        let won: Vec<_> =
+            outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(mark, _)| *mark).collect();
+        assert_eq!(won.len(), 1);
+        assert!(
+            outcomes.iter().all(|(_, outcome)| matches!(outcome, Ok(Version(1)) | Err(StoreError::Conflict)))
+        );
+        assert_eq!(marks(&*store, 2).await.unwrap(), [None, Some((1, won[0]))]);
+    });
+}
+
+fn records_come_in_the_order_asked(backend: &mut dyn Backend) {
+    run(async {
+        let store = backend.store();
+        for number in 0..20 {
+            store.commit(commit(number, 0, 100 + number)).await.unwrap();
+        }
+    });
+    backend.again();
+    run(async {
+        let asked = [7, 3, 99, 7, 0].map(user);
+        let found = backend.store().load(&asked).await.unwrap();
+        let found: Vec<_> = found.into_iter().map(|stored| stored.presence.sequence_number.0).collect();
+        assert_eq!(found, [107, 103, 0, 107, 100]);
+    });
+}
+
+fn due_users_come_earliest_first_until_a_commit_moves_them(backend: &mut dyn Backend) {
+    let wake = |number, expected, at: Option<i64>| Commit {
+        wake_at: at.map(second),
+        ..commit(number, expected, 50)
+    };
+    run(async {
+        let store = backend.store();
+        for (number, at) in [(1, Some(30)), (2, Some(10)), (3, Some(20)), (4, None), (5, Some(-40))] {
+            store.commit(wake(number, 0, at)).await.unwrap();
+        }
+    });
+    backend.again();
+    run(async {
+        let store = backend.store();
+        assert_eq!(store.due(second(-41), 10).await.unwrap(), []);
+        assert_eq!(store.due(second(20), 10).await.unwrap(), [5, 2, 3].map(user), "at or before");
+        assert_eq!(store.due(second(20), 2).await.unwrap(), [5, 2].map(user), "still due");
+        assert_eq!(store.due(second(20), 0).await.unwrap(), []);
+        store.commit(wake(2, 1, Some(25))).await.unwrap();
+        store.commit(wake(5, 1, None)).await.unwrap();
+        store.commit(wake(1, 1, Some(5))).await.unwrap();
+        store.commit(wake(4, 1, Some(26))).await.unwrap();
+    });
+    backend.again();
+    run(async {
+        let store = backend.store();
+        assert_eq!(store.due(second(20), 10).await.unwrap(), [1, 3].map(user));
+        assert_eq!(store.due(second(26), 10).await.unwrap(), [1, 3, 2, 4].map(user));
+        assert_eq!(store.due(Timestamp::MAX, 10).await.unwrap(), [1, 3, 2, 4].map(user));
+    });
+}
+
+fn the_next_wake_is_not_after_the_earliest(backend: &mut dyn Backend) {
+    let wake = |expected, at: Option<Timestamp>| Commit { wake_at: at, ..commit(1, expected, 50) };
+    let half_past: Timestamp = "2026-03-02T09:30:00.5Z".parse().unwrap();
+    run(async { backend.store().commit(wake(0, Some(half_past))).await.unwrap() });
+    backend.again();
+    run(async {
+        let store = backend.store();
+        let next = store.next_wake().await.unwrap().unwrap();
+        assert!(next <= half_past && next.as_second() == half_past.as_second(), "{next}");
+        // A look at that instant finds nobody, or whom it was for: the next one is later than the look, or exact.
+        assert_eq!(store.due(next, 10).await.unwrap().is_empty(), next < half_past);
+        assert_eq!(store.next_wake().await.unwrap(), Some(half_past));
+        store.commit(wake(1, Some(Timestamp::MIN))).await.unwrap();
+        assert_eq!(store.next_wake().await.unwrap(), Some(Timestamp::MIN));
+        store.commit(wake(2, Some(Timestamp::MAX))).await.unwrap();
+        let next = store.next_wake().await.unwrap().unwrap();
+        assert!(next > half_past && store.due(half_past, 1).await.unwrap().is_empty());
+        store.commit(wake(3, None)).await.unwrap();
+        assert_eq!(store.due(Timestamp::MAX, 1).await.unwrap(), []);
+        assert_eq!(store.next_wake().await.unwrap(), None);
+    });
+}
+
+fn the_latest_settlement_is_remembered(backend: &mut dyn Backend) {
+    let settled = |number, expected, at| {
+        let presence = UserPresence { settled_at: at, ..UserPresence::default() };
+        Commit { user: user(number), expected: Version(expected), presence, wake_at: None }
+    };
+    run(async {
+        let store = backend.store();
+        store.commit(settled(1, 0, second(500))).await.unwrap();
+        store.commit(settled(2, 0, second(400))).await.unwrap();
+        store.commit(settled(1, 1, second(100))).await.unwrap();
+        assert_eq!(store.latest().await.unwrap(), Some(second(500)), "ever committed");
+    });
+    backend.again();
+    run(async {
+        let store = backend.store();
+        assert_eq!(store.latest().await.unwrap(), Some(second(500)));
+        store.commit(settled(3, 0, Timestamp::MAX)).await.unwrap();
+    });
+    backend.again();
+    run(async { assert_eq!(backend.store().latest().await.unwrap(), Some(Timestamp::MAX)) });
+}
+
+fn documents_are_put_replaced_and_deleted(backend: &mut dyn Backend) {
+    run(async {
+        let store = backend.store();
+        store.put_documents(Vec::new()).await.unwrap();
+        let three = ["b", "", "a"].map(|key| document(key, Some(key)));
+        store.put_documents(three.to_vec()).await.unwrap();
+        store
+            .put_documents(vec![
+                document("a", Some("new")),
+                document("b", None),
+                document("never there", None),
+                document("twice", Some("first")),
+                document("twice", Some("second")),
+            ])
+            .await
+            .unwrap();
+    });
+    backend.again();
+    run(async {
+        let found = backend.store().documents(KIND).await.unwrap();
+        assert_eq!(
+            found,
+            [document("", Some("")), document("a", Some("new")), document("twice", Some("second")),]
+        );
+    });
+}
+
+fn documents_beyond_the_bounds_are_refused_whole(backend: &mut dyn Backend) {
+    let sized =
+        |key: usize, body: usize| Document { kind: KIND, key: vec![b'k'; key], body: Some(vec![b'b'; body]) };
+    let largest = sized(DOCUMENT_KEY_BYTES_MAX, DOCUMENT_BODY_BYTES_MAX);
+    run(async {
+        let store = backend.store();
+        let good = document("good", Some("x"));
+        let many =
+            vec![sized(1, DOCUMENT_BODY_BYTES_MAX); DOCUMENT_BATCH_BYTES_MAX / DOCUMENT_BODY_BYTES_MAX];
+        for bad in [
+            vec![good.clone(), sized(DOCUMENT_KEY_BYTES_MAX + 1, 0)],
+            vec![good.clone(), sized(1, DOCUMENT_BODY_BYTES_MAX + 1)],
+            many,
+            vec![document("", None); store::DOCUMENT_BATCH_MAX + 1],
+        ] {
+            assert!(matches!(store.put_documents(bad).await, Err(StoreError::TooLarge(_))));
+        }
+        assert_eq!(store.documents(KIND).await.unwrap(), []);
+        store.put_documents(vec![largest.clone()]).await.unwrap();
+        // The largest batch of all, by number and by size.
+        let mut batch = vec![document("", None); store::DOCUMENT_BATCH_MAX];
+        batch[..100].fill(sized(1, DOCUMENT_BODY_BYTES_MAX));
+        store.put_documents(batch).await.unwrap();
+    });
+    backend.again();
+    run(async {
+        let found = backend.store().documents(KIND).await.unwrap();
+        assert_eq!(found, [sized(1, DOCUMENT_BODY_BYTES_MAX), largest]);
+    });
+}
+
+fn concurrent_writers_lose_nothing(backend: &mut dyn Backend) {
+    const WRITERS: u64 = 32;
+    const ROUNDS: u64 = 20;
+    const USERS: u64 = 8;
+    let store = backend.store();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let increments: u64 = runtime.block_on(async {
+        let tasks = (0..WRITERS).map(|writer| {
+            let store = Arc::clone(&store);
+            async move {
+                let mut won = 0;
+                for round in 0..ROUNDS {
+                    let number = (writer + round) % USERS;
+                    let version = store.load(&[user(number)]).await.unwrap()[0].version.0;
+                    match store.commit(commit(number, version, version + 1)).await {
+                        Ok(new) => {
+                            assert_eq!(new.0, version + 1);
+                            let seen = store.load(&[user(number)]).await.unwrap()[0].version;
+                            assert!(seen >= new, "what is answered is seen");
+                            won += 1;
+                        }
+                        Err(StoreError::Conflict) => {}
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+                won
+            }
+        });
+        all(tasks.collect()).await.into_iter().sum()
+    });
+    drop(store);
+    backend.again();
+    let found = run(async { marks(&*backend.store(), USERS).await.unwrap() });
+    let versions: u64 = found.iter().flatten().map(|(version, _)| version).sum();
+    assert_eq!(versions, increments);
+    assert!(found.iter().flatten().all(|(version, mark)| version == mark), "{found:?}");
+}
+
+fn after_closing_nothing_is_answered(backend: &mut dyn Backend) {
+    run(async {
+        let store = backend.store();
+        store.commit(commit(1, 0, 1)).await.unwrap();
+        store.close().await.unwrap();
+        let unavailable = |outcome: Result<(), StoreError>| {
+            assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+        };
+        unavailable(store.load(&[user(1)]).await.map(drop));
+        unavailable(store.commit(commit(1, 1, 1)).await.map(drop));
+        unavailable(store.due(Timestamp::MAX, 1).await.map(drop));
+        unavailable(store.next_wake().await.map(drop));
+        unavailable(store.latest().await.map(drop));
+        unavailable(store.documents(KIND).await.map(drop));
+        unavailable(store.put_documents(vec![document("a", None)]).await);
+        unavailable(store.close().await);
+    });
+}
+
+/// Runs futures as tasks of their own and gives back what they answer, in order.
+async fn all<T: Send + 'static>(futures: Vec<impl Future<Output = T> + Send + 'static>) -> Vec<T> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for (place, future) in futures.into_iter().enumerate() {
+        tasks.spawn(async move { (place, future.await) });
+    }
+    let mut outcomes = tasks.join_all().await;
+    outcomes.sort_by_key(|(place, _)| *place);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+}
