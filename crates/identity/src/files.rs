@@ -1,4 +1,4 @@
-//! Files that only their owner may read, and that are whole or absent.
+//! Small files that are whole or absent, and that only their owner may read unless said otherwise.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -8,6 +8,18 @@ use tempfile::NamedTempFile;
 /// Writes `contents` under `path`, replacing what is there in one step. Mode 0600.
 pub(crate) fn replace_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     written(path, contents)?.persist(path)?;
+    sync_directory(path)
+}
+
+/// As [`replace_private`], for everyone to read, and only when the file differs.
+pub(crate) fn replace_public(path: &Path, contents: &[u8]) -> io::Result<()> {
+    if std::fs::read(path).is_ok_and(|found| found == contents) {
+        return Ok(());
+    }
+    let file = written(path, contents)?;
+    #[cfg(unix)]
+    file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    file.persist(path)?;
     sync_directory(path)
 }
 

@@ -4,7 +4,7 @@
 //! - [`Verifier`] reads a bearer token and says who calls ([`Caller`]);
 //! - [`Issuer`] is the embedded development issuer: it mints tokens and answers the few paths by which client
 //!   libraries find and use it;
-//! - the certificates the server shows.
+//! - [`LocalCa`] and [`ReloadableCertificate`] hold the certificates the server shows.
 //!
 //! There is no socket here, no clock and no environment: requests, instants and new identifiers are arguments. Whether a
 //! caller *may* do something is not decided here either; that is a row of the operations table against
@@ -12,6 +12,7 @@
 #![warn(missing_docs)]
 
 mod aadsts;
+mod ca;
 mod caller;
 mod claims;
 mod discovery;
@@ -21,15 +22,18 @@ mod issuer;
 mod jwks;
 mod keys;
 mod registry;
+mod tls;
 mod token_endpoint;
 mod verify;
 
+pub use ca::{CaError, LocalCa};
 pub use caller::{Caller, CallerKind, Permissions};
 pub use error::{INVALID_AUTHENTICATION_TOKEN, TokenError, bearer, challenge};
 pub use issuer::{ACCESS_TOKEN_LIFETIME_SECS, Issuer, IssuerConfig, Request};
 pub use jwks::{Algorithm, KeySet, VerificationKey};
 pub use keys::{KeyError, SigningKey};
 pub use registry::{Application, Registry, Secret, SecretDigest, User};
+pub use tls::{LocalCertificate, ReloadableCertificate, TlsError, server_config};
 pub use verify::{
     CLOCK_SKEW_SECS, ClaimMapping, GRAPH_AUDIENCES, TOKEN_BYTES_MAX, TrustedIssuer, VERIFIED_TOKENS_MAX,
     Verifier,
