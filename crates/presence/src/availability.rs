@@ -90,3 +90,17 @@ impl Availability {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Availability::{
+        self, Available, Away, BeRightBack, Busy, DoNotDisturb, Offline, PresenceUnknown,
+    };
+
+    #[test]
+    fn do_not_disturb_beats_busy_beats_available_beats_away_beats_what_no_session_has() {
+        let all: [Availability; 7] =
+            [DoNotDisturb, Busy, Available, Away, BeRightBack, Offline, PresenceUnknown];
+        assert!(all.is_sorted_by(|stronger, weaker| stronger.rank() > weaker.rank()));
+    }
+}

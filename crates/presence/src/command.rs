@@ -3,8 +3,8 @@
 use jiff::tz::TimeZone;
 
 use crate::{
-    AppId, Location, NewStatusMessage, OutOfOffice, PreferredLifetime, PreferredPair, Schedule, SessionLifetime,
-    SessionPair,
+    AppId, Location, NewStatusMessage, OutOfOffice, PreferredLifetime, PreferredPair, Schedule,
+    SessionLifetime, SessionPair,
 };
 
 /// One request to change what is kept of a user.

@@ -61,3 +61,24 @@ impl fmt::Display for PresenceError {
 }
 
 impl core::error::Error for PresenceError {}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn a_bound_is_named_in_the_words_that_refuse_it() {
+        for (error, bound) in [
+            (PresenceError::TooManySessions, limits::SESSIONS_PER_USER_MAX),
+            (PresenceError::TooManyAutomaticLocations, limits::AUTOMATIC_LOCATIONS_PER_USER_MAX),
+            (PresenceError::TooManySegments, limits::SCHEDULE_SEGMENTS_MAX),
+            (PresenceError::StatusMessageTooLong, limits::STATUS_MESSAGE_CHARS_MAX),
+            (PresenceError::PlaceIdTooLong, limits::PLACE_ID_CHARS_MAX),
+            (PresenceError::OutOfOfficeTooLong, limits::OUT_OF_OFFICE_CHARS_MAX),
+        ] {
+            assert!(error.to_string().contains(&bound.to_string()), "{error}");
+        }
+    }
+}

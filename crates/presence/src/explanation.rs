@@ -173,3 +173,104 @@ pub struct NextChange {
     /// The pair shown from then on; it may be the same when something else about the presence changes.
     pub pair: Pair,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::timeline::{app, instant, play};
+
+    fn sessions(explanation: &Explanation) -> Vec<SessionOutcome> {
+        explanation.sessions.iter().map(|input| input.outcome).collect()
+    }
+
+    #[test]
+    fn the_losing_sessions_are_told_what_beat_them() {
+        let user = play(
+            "
+            00:00     a set Available/Available for 1h
+            01:00     b set Busy/InACall for 1h
+            02:00     c set Away/Away for 1h
+            03:00     d set Busy/InAConferenceCall for 1h
+            ",
+        );
+        let explanation = user.explain(instant("06:00"));
+        assert_eq!(explanation.rule, Rule::StrongestSession);
+        let (outranked, earlier) =
+            (SessionOutcome::Outranked { by: app("d") }, SessionOutcome::SetEarlier { than: app("d") });
+        assert_eq!(sessions(&explanation), [outranked, earlier, outranked, SessionOutcome::Shown]);
+        let faded = explanation.sessions[0];
+        assert_eq!((faded.fade, faded.next_fade_at), (Fade::Inactive, Some(instant("10:00"))));
+        let next = NextChange { at: instant("01:03:00"), pair: Pair::OFFLINE };
+        assert_eq!(explanation.next_change, Some(next));
+    }
+
+    #[test]
+    fn a_preferred_presence_hides_the_sessions_or_sleeps_without_one() {
+        let user = play(
+            "
+            00:00     a set Available/Available
+            00:00     b set Busy/InACall
+            00:00     prefer Busy/Busy
+            ",
+        );
+        let awake = user.explain(instant("04:59"));
+        assert_eq!(awake.rule, Rule::PreferredPresence);
+        assert_eq!(sessions(&awake), [SessionOutcome::HiddenByPreferred; 2]);
+        assert_eq!(awake.preferred.map(|input| input.outcome), Some(PreferredOutcome::Shown));
+        let asleep = user.explain(instant("05:00"));
+        assert_eq!((asleep.rule, asleep.sessions), (Rule::NoSession, Vec::new()));
+        let outcome = asleep.preferred.map(|input| input.outcome);
+        assert_eq!(outcome, Some(PreferredOutcome::AsleepWithoutSession));
+    }
+
+    #[test]
+    fn every_location_is_told_which_layer_or_entry_decided() {
+        use LocationOutcome::{HiddenBy, LessPrecise, NotNow, Shown};
+        let user = play(
+            "
+            00:00     schedule office 00:00..10:00 office@hq 05:00..10:00 remote 09:00..10:00
+            00:00     radar automatic office@hq
+            00:00     badge automatic office
+            00:00     manual remote
+            ",
+        );
+        let outcomes = |user: &crate::UserPresence| {
+            let explanation = user.explain(instant("05:00"));
+            let manual = explanation.manual.map(|input| input.outcome);
+            let automatic: Vec<_> = explanation.automatic.iter().map(|input| input.outcome).collect();
+            let scheduled: Vec<_> = explanation.scheduled.iter().map(|input| input.outcome).collect();
+            (manual, automatic, scheduled)
+        };
+        let manual = HiddenBy(LocationSource::Manual);
+        let expected = (Some(Shown), [manual; 2].into(), [manual, manual, NotNow].into());
+        assert_eq!(outcomes(&user), expected);
+        let without_manual = crate::UserPresence { manual_location: None, ..user };
+        let automatic = HiddenBy(LocationSource::Automatic);
+        let expected = (None, [Shown, LessPrecise].into(), [automatic, automatic, NotNow].into());
+        assert_eq!(outcomes(&without_manual), expected);
+        let scheduled = crate::UserPresence { automatic_locations: Vec::new(), ..without_manual };
+        assert_eq!(outcomes(&scheduled), (None, [].into(), [LessPrecise, Shown, NotNow].into()));
+    }
+
+    #[test]
+    fn an_out_of_office_window_says_whether_it_covers_the_instant_and_changes_the_activity() {
+        let user = play(
+            "
+            00:00     out-of-office from 01:00 until 20:00
+            00:00     desk set Available/Available for 10m
+            00:00     phone set Busy/InACall for 5m
+            ",
+        );
+        let told = |at| {
+            let explanation = user.explain(instant(at));
+            (explanation.out_of_office.map(|input| input.is_active), explanation.out_of_office_shown)
+        };
+        assert_eq!(told("00:59"), (Some(false), false));
+        assert_eq!(told("01:00"), (Some(true), false), "a call keeps its activity");
+        assert_eq!(told("05:00"), (Some(true), true));
+        assert_eq!(told("10:00"), (Some(true), true));
+        assert_eq!(told("20:00"), (None, false));
+    }
+}

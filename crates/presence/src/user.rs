@@ -16,9 +16,9 @@ use crate::limits::{AUTOMATIC_LOCATIONS_PER_USER_MAX, SESSIONS_PER_USER_MAX};
 use crate::session::strength;
 use crate::work_location::{current_segment, strongest_automatic};
 use crate::{
-    Activity, AppId, AutomaticLocation, Availability, Command, LocationSource, ManualLocation, NewStatusMessage,
-    OutOfOffice, OutOfOfficeSettings, Pair, Preferred, PresenceError, Schedule, Session, StatusMessage,
-    WorkLocation, end_of_local_day,
+    Activity, AppId, AutomaticLocation, Availability, Command, LocationSource, ManualLocation,
+    NewStatusMessage, OutOfOffice, OutOfOfficeSettings, Pair, Preferred, PresenceError, Schedule, Session,
+    StatusMessage, WorkLocation, end_of_local_day,
 };
 
 /// Counts the visible changes of one user's presence: it grows with each, also with those that time alone makes, and
@@ -119,7 +119,9 @@ impl UserPresence {
 
     /// What everyone sees at `now`. The only code that decides a presence.
     ///
-    /// Between `now` and [`next_change(now)`](Self::next_change) the answer is constant.
+    /// Between `now` and [`next_change(now)`](Self::next_change) the answer is constant. An instant before the last
+    /// command or settlement counts as that one, so the answer never goes back behind what was written. A read is not
+    /// remembered: of two reads with no write between them, the one for the earlier instant gets the earlier answer.
     pub fn at(&self, now: Timestamp) -> Presence<'_> {
         let now = now.max(self.settled_at);
         Presence { sequence_number: self.sequence_number_at(now), ..self.view(now) }
@@ -445,4 +447,272 @@ fn with_out_of_office(pair: Pair) -> Pair {
 
 fn add(now: Timestamp, duration: SignedDuration) -> Timestamp {
     now.saturating_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::string::String;
+
+    use super::*;
+    use crate::timeline::{app, check, instant, play};
+    use crate::{Location, LocationKind, SessionLifetime, SessionPair};
+
+    #[test]
+    fn nobody_said_anything_and_the_user_is_offline() {
+        check(
+            "
+            -009999-01-02T01:59:59Z sees Offline/Offline #0 unstatus nowhere in-office next never
+            9999-12-30T22:00:00.999999999Z sees Offline/Offline #0 unstatus nowhere in-office next never
+            ",
+        );
+        assert_eq!(UserPresence::default().at(Timestamp::MAX).sequence_number, SequenceNumber(0));
+    }
+
+    #[test]
+    fn the_sequence_number_grows_with_every_visible_change_also_by_time_alone() {
+        check(
+            r#"
+            00:00     sees #0
+            00:00     desk set Available/Available for 15m
+            00:00     sees #1
+            04:59     sees #1
+            05:00     sees #2
+            10:00     sees #3
+            14:59     sees #3
+            15:00     sees #4
+            16:00     status "Here" until 17:00
+            16:00     sees #5
+            17:00     sees #6
+            18:00     out-of-office from 19:00 until 20:00
+            18:00     sees #6
+            19:00     sees #7
+            20:00     sees #8
+            21:00     manual office
+            21:00     sees #9
+            24:00:00  sees #10
+            25:00:00  schedule remote 26:00:00..27:00:00
+            25:00:00  sees #10
+            26:00:00  sees #11
+            27:00:00  sees #12
+            "#,
+        );
+    }
+
+    #[test]
+    fn writes_that_nobody_can_see_leave_the_sequence_number_alone() {
+        check(
+            "
+            00:00     prefer Busy/Busy
+            00:00     sees #0
+            00:00     desk set DoNotDisturb/Presenting for 4h
+            00:00     sees Busy/Busy #1
+            01:00     desk set DoNotDisturb/Presenting for 4h
+            02:00     phone set Available/Available for 4h
+            03:00     prefer Busy/Busy
+            04:00     phone clear
+            05:00     unlocate
+            06:00     in-office
+            07:00     unstatus
+            08:00     schedule
+            09:00     settle
+            10:00     desk clear
+            10:00     sees Offline/Offline #2
+            ",
+        );
+    }
+
+    #[test]
+    fn changes_of_several_parts_at_one_instant_are_one_change() {
+        check(
+            r#"
+            00:00     desk set Available/Available for 10m
+            00:00     status "Here" until 05:00
+            00:00     sees #2 next 05:00
+            05:00     sees Available/AvailableInactive unstatus #3 next 10:00
+            "#,
+        );
+    }
+
+    #[test]
+    fn a_change_by_time_and_a_write_at_the_same_instant_are_two_changes() {
+        check(
+            "
+            00:00     desk set Available/Available
+            05:00     desk set Available/Available
+            05:00     sees Available/Available #3
+            ",
+        );
+    }
+
+    #[test]
+    fn changes_behind_a_stronger_session_are_not_counted() {
+        check(
+            "
+            00:00     phone set DoNotDisturb/Presenting for 1h
+            00:00     desk set Available/Available for 30m
+            00:00     sees DoNotDisturb/Presenting #1 next 01:00:00
+            59:59     sees #1
+            01:00:00  sees #2
+            ",
+        );
+    }
+
+    #[test]
+    fn time_does_not_go_back_for_a_user() {
+        check(
+            "
+            10:00     desk set Available/Available for 1h
+            16:00     phone set Away/Away for 1h
+            16:00     sees Available/AvailableInactive #2 next 20:00
+            00:00     sees Available/AvailableInactive #2 next 20:00
+            00:00     phone set Busy/InACall for 5m
+            00:00     sees Busy/InACall #3 next 21:00
+            20:59     sees Busy/InACall #3
+            21:00     sees Away/Away #4
+            ",
+        );
+    }
+
+    #[test]
+    fn settling_moves_a_user_to_the_instant_and_shows_the_same() {
+        check(
+            "
+            00:00     desk set Available/Available for 15m
+            07:00     settle
+            07:00     sees Available/AvailableInactive #2 next 10:00
+            00:00     settle
+            00:00     sees Available/AvailableInactive #2 next 10:00
+            99:00     settle
+            99:00     sees Offline/Offline #4 next never
+            ",
+        );
+    }
+
+    #[test]
+    fn settling_forgets_what_has_ended_and_nothing_else() {
+        let mut user = play(
+            r#"
+            00:00     desk set Available/Available for 10m
+            00:00     phone set Available/Available for 15m
+            00:00     prefer Busy/Busy for 10m
+            00:00     status "Here" until 10:00
+            00:00     schedule office 00:00..10:00 office 00:00..11:00
+            00:00     out-of-office until 10:00
+            00:00     manual office in +23:45
+            00:00     radar automatic office in +23:45
+            "#,
+        );
+        let kept = |user: &UserPresence| {
+            let layers = (user.manual_location.iter().count(), user.automatic_locations.len());
+            let rest = (user.preferred.iter().count(), user.status_message.iter().count());
+            let office = user.out_of_office.iter().count();
+            (user.sessions.len(), rest, user.schedule.segments().len(), office, layers)
+        };
+        user.settle(instant("09:59"));
+        assert_eq!(kept(&user), (2, (1, 1), 2, 1, (1, 1)));
+        user.settle(instant("10:00"));
+        assert_eq!(kept(&user), (1, (0, 0), 1, 0, (1, 1)));
+        user.settle(instant("15:00"));
+        assert_eq!(kept(&user), (0, (0, 0), 0, 0, (0, 0)));
+    }
+
+    #[test]
+    fn an_accepted_command_forgets_what_has_ended_too() {
+        let mut user = play("00:00 desk set Available/Available");
+        user.apply(Command::ClearLocation, instant("05:00")).unwrap();
+        assert_eq!((user.sessions.len(), user.settled_at), (0, instant("05:00")));
+    }
+
+    #[test]
+    fn next_change_skips_what_nobody_sees_and_comes_after_the_instant_asked_for() {
+        check(
+            r#"
+            00:00     desk set Busy/InACall for 1h
+            00:00     phone set Available/Available for 15m
+            00:00     prefer Busy/Busy for 30m
+            00:00     sees Busy/Busy next 30:00
+            29:59.999999999 sees Busy/Busy next 30:00
+            30:00     sees Busy/InACall next 01:00:00
+            59:59     sees Busy/InACall next 01:00:00
+            01:00:00  sees Offline/Offline next never
+            "#,
+        );
+    }
+
+    #[test]
+    fn a_user_has_a_bounded_number_of_live_sessions() {
+        let mut user = UserPresence::default();
+        let set = |position: usize| Command::SetPresence {
+            app: AppId::from_u128(position as u128),
+            pair: SessionPair::Available,
+            lifetime: SessionLifetime::default(),
+        };
+        for position in 0..SESSIONS_PER_USER_MAX {
+            user.apply(set(position), instant("00:00")).unwrap();
+        }
+        let before = user.clone();
+        let refused = user.apply(set(SESSIONS_PER_USER_MAX), instant("04:59"));
+        assert_eq!((refused, &user), (Err(PresenceError::TooManySessions), &before));
+        assert_eq!(user.apply(set(0), instant("04:59")), Ok(()), "a refresh is not another session");
+        assert_eq!(user.apply(set(SESSIONS_PER_USER_MAX), instant("05:00")), Ok(()), "the others have ended");
+        assert_eq!(user.sessions.len(), 2);
+    }
+
+    #[test]
+    fn a_user_has_a_bounded_number_of_automatic_locations() {
+        let mut user = UserPresence::default();
+        let set = |position: usize| Command::SetAutomaticLocation {
+            app: AppId::from_u128(position as u128),
+            location: Location { kind: LocationKind::Office, place: None },
+            zone: jiff::tz::TimeZone::UTC,
+        };
+        for position in 0..AUTOMATIC_LOCATIONS_PER_USER_MAX {
+            user.apply(set(position), instant("00:00")).unwrap();
+        }
+        let before = user.clone();
+        let refused = user.apply(set(AUTOMATIC_LOCATIONS_PER_USER_MAX), instant("23:59:59"));
+        assert_eq!((refused, &user), (Err(PresenceError::TooManyAutomaticLocations), &before));
+        assert_eq!(user.apply(set(0), instant("23:59:59")), Ok(()), "one signal an application");
+        assert_eq!(user.apply(set(AUTOMATIC_LOCATIONS_PER_USER_MAX), instant("24:00:00")), Ok(()));
+        assert_eq!(user.automatic_locations.len(), 1);
+    }
+
+    #[test]
+    fn every_kind_of_refused_command_changes_nothing() {
+        let user = play(
+            r#"
+            00:00     desk set Available/Available for 10m
+            00:00     status "Here" until 05:00
+            "#,
+        );
+        let text = crate::StatusText::new("Late").unwrap().unwrap();
+        let late = NewStatusMessage { text, expires_at: Some(instant("06:00")) };
+        for refused in [Command::ClearPresence { app: app("phone") }, Command::SetStatusMessage(Some(late))] {
+            let mut after = user.clone();
+            assert!(after.apply(refused, instant("06:00")).is_err());
+            assert_eq!(after, user, "not even the past is settled");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_does_not_put_words_in_a_log() {
+        let user = play(
+            r#"
+            00:00     status "secret"
+            00:00     out-of-office "secret"
+            "#,
+        );
+        let (kept, seen): (String, String) = (format!("{user:?}"), format!("{:?}", user.status_message));
+        assert!(!kept.contains("secret") && !seen.contains("secret"));
+        assert!(!format!("{:?}", user.explain(instant("00:00"))).contains("secret"));
+    }
+
+    #[test]
+    fn somebody_unknown_shows_nothing() {
+        let unknown = Presence::UNKNOWN;
+        assert_eq!(unknown.pair, Pair::UNKNOWN);
+        assert_eq!((unknown.status_message, unknown.out_of_office.is_out_of_office), (None, false));
+        assert_eq!(unknown.work_location.source, LocationSource::None);
+    }
 }
