@@ -2,8 +2,8 @@
 //! chose, and what lost to what. Graph has nothing like it; the words are the project's own.
 
 use presence::{
-    AppId, AutomaticInput, Explanation, Fade, Location, LocationOutcome, Pair, PreferredOutcome, Rule,
-    ScheduledInput, SessionInput, SessionOutcome, Timestamp, UserId,
+    AppId, AutomaticInput, Explanation, Fade, Location, LocationOutcome, Pair, PlaceId, PreferredOutcome,
+    Rule, ScheduledInput, SessionInput, SessionOutcome, Timestamp, UserId,
 };
 use serde_json::{Map, Value, json};
 
@@ -87,7 +87,7 @@ fn work_location(explanation: &Explanation) -> Value {
     json!({
         "source": words::location_source(explanation.location_source),
         "workLocationType": explanation.location_kind.map_or(words::UNSPECIFIED, words::location_kind),
-        "placeId": explanation.location_place.as_ref().map(|place| place.as_str()),
+        "placeId": explanation.location_place.as_ref().map(PlaceId::as_str),
         "manual": explanation.manual.as_ref().map(|input| {
             let mut value = location(&input.manual.location, input.outcome);
             value.insert("setAt".into(), instant(input.manual.set_at));
@@ -123,7 +123,7 @@ fn location(location: &Location, outcome: LocationOutcome) -> Map<String, Value>
     };
     object(json!({
         "workLocationType": words::location_kind(location.kind),
-        "placeId": location.place.as_ref().map(|place| place.as_str()),
+        "placeId": location.place.as_ref().map(PlaceId::as_str),
         "outcome": outcome,
         "hiddenBy": by,
     }))
@@ -167,9 +167,7 @@ fn object(value: Value) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
-    use presence::{
-        AppId, Command, LocationKind, PlaceId, SessionLifetime, SessionPair, StatusText, UserPresence,
-    };
+    use presence::{AppId, Command, LocationKind, SessionLifetime, SessionPair, StatusText, UserPresence};
 
     use super::*;
 

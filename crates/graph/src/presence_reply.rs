@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use presence::{Presence, SequenceNumber, StatusMessage, UserId};
+use presence::{PlaceId, Presence, SequenceNumber, StatusMessage, UserId};
 
 use crate::headers::MetadataLevel;
 use crate::odata::{Context, PresenceProperty, PresenceSelect, ServiceRoot, write_context};
@@ -125,7 +125,7 @@ impl Shape<'_> {
                     put_str(out, "\"");
                 }
                 PresenceProperty::Availability => {
-                    put_word(out, words::availability(presence.pair.availability))
+                    put_word(out, words::availability(presence.pair.availability));
                 }
                 PresenceProperty::Activity => put_word(out, words::activity(presence.pair.activity)),
                 PresenceProperty::OutOfOfficeSettings => {
@@ -194,10 +194,7 @@ fn write_work_location(out: &mut Vec<u8>, presence: &Presence<'_>, is_full: bool
     put_str(out, "\"source\":");
     put_word(out, words::location_source(presence.work_location.source));
     put_str(out, ",\"placeId\":");
-    json::string_or_null(
-        out,
-        location.and_then(|location| location.place.as_ref()).map(|place| place.as_str()),
-    );
+    json::string_or_null(out, location.and_then(|location| location.place.as_ref()).map(PlaceId::as_str));
     put_str(out, "}");
 }
 

@@ -1,6 +1,5 @@
 use presence::{
-    Availability, Location, LocationKind, LocationSource, OutOfOfficeSettings, Pair, PlaceId, StatusText,
-    WorkLocation,
+    Availability, Location, LocationKind, LocationSource, OutOfOfficeSettings, Pair, StatusText, WorkLocation,
 };
 use serde_json::{Value, json};
 
