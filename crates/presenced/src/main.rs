@@ -1,1 +1,83 @@
-fn main() {}
+//! `presenced`: a presence server that speaks the Microsoft Graph presence API.
+//!
+//! The program is wiring: it reads arguments and configuration, puts the crates together and prints. Whatever is worth a
+//! test of its own lives behind it.
+
+mod args;
+mod client;
+mod config;
+mod dev;
+mod emulator;
+mod exec;
+mod explanation;
+mod logging;
+mod seed;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Cli, Command, LogArgs, LogFormat, UsersCommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Dev(args) => dev::run(args),
+        Command::Exec(args) => return exec::run(args).unwrap_or_else(|error| fail(&error)),
+        Command::Serve(args) => serve::run(args),
+        Command::Ca(args) => dev::print_ca(args),
+        Command::Clock(args) => client::clock(args),
+        Command::Token(args) => client::token(args),
+        Command::Get(args) => client::get(args),
+        Command::Set(args) => client::set(args),
+        Command::Clear(args) => client::clear(args),
+        Command::Explain(args) => client::explain(args),
+        Command::Users(UsersCommand::Import { file, format, config, into, server }) => {
+            client::import(&file, format, config.as_deref(), into.as_deref(), server)
+        }
+        Command::Users(UsersCommand::List { server, output }) => client::list(server, output),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "presenced", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last words of a command that failed")]
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("presenced: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// A runtime for a server; and as many open files as the machine allows, since each connection is one.
+fn server_runtime(log: &LogArgs, format: LogFormat) -> anyhow::Result<tokio::runtime::Runtime> {
+    logging::start(log, format)?;
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Returns when the process is asked to stop: Ctrl-C, or a supervisor's SIGTERM.
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let interrupt = tokio::signal::ctrl_c();
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(_) => {
+            let _ = interrupt.await;
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The door: HTTP, tokens and permissions, and the one place where errors become Graph errors.
+//!
+//! A request is taken apart here and handed to the crates behind: its path and body to `graph`, its token to `identity`,
+//! its command to `engine`. Nothing here decides a presence. [`http::connection`] serves sockets, [`App`] answers
+//! requests, [`loops`] keeps what must happen by itself.
+
+mod api;
+mod app;
+pub mod directory;
+pub mod emulator;
+pub mod http;
+pub mod import;
+mod issuing;
+pub mod limits;
+pub mod loops;
+mod own;
+mod throttle;
+
+pub use app::{App, Parts};
+pub use emulator::Emulator;
+pub use throttle::{THROTTLE_WINDOW, Throttle};

@@ -1,0 +1,287 @@
+//! The command line: every command, option and environment variable, and nothing that acts on them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+
+/// A presence server that speaks the Microsoft Graph presence API.
+///
+/// `presenced dev` starts an emulator with demo users: no account, no configuration, and a clock you can move.
+/// `presenced serve` runs your own server. The other commands talk to a running one.
+#[derive(Debug, Parser)]
+#[command(name = "presenced", version, propagate_version = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start an emulator with demo users, HTTPS and HTTP on loopback, and a clock that can be moved.
+    Dev(DevArgs),
+    /// Run a command against a fresh in-memory emulator, and exit with its status.
+    ///
+    /// The command finds the emulator in PRESENCED_URL (HTTPS), PRESENCED_HTTP_URL, PRESENCED_CA (PEM file),
+    /// PRESENCED_TENANT, PRESENCED_CLIENT_ID, PRESENCED_CLIENT_SECRET, PRESENCED_APP_TOKEN, PRESENCED_USER_A,
+    /// PRESENCED_USER_B and PRESENCED_USER_A_TOKEN.
+    Exec(ExecArgs),
+    /// Run a server as its configuration file says.
+    Serve(ServeArgs),
+    /// Print the certificate authority of `presenced dev` as PEM, to be trusted by clients.
+    Ca(CaArgs),
+    /// Look at or move the clock of a running emulator.
+    Clock(ClockArgs),
+    /// Get an access token from a running server.
+    Token(TokenArgs),
+    /// Show the presence of users.
+    Get(GetArgs),
+    /// Set a user's presence session of this application.
+    Set(SetArgs),
+    /// Clear a user's presence session of this application.
+    Clear(ClearArgs),
+    /// Say why a user is shown as they are.
+    Explain(ExplainArgs),
+    /// Work on the directory of users.
+    #[command(subcommand)]
+    Users(UsersCommand),
+    /// Print shell completions.
+    Completions {
+        /// The shell to complete for.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// Address of the HTTPS listener; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:7443", value_name = "ADDRESS")]
+    pub(crate) https: SocketAddr,
+    /// Address of the plain HTTP listener; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:7080", value_name = "ADDRESS")]
+    pub(crate) http: SocketAddr,
+    /// Keep nothing: presence, keys and certificates end with the process.
+    #[arg(long)]
+    pub(crate) in_memory: bool,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DataArgs {
+    /// Where the emulator keeps presence, keys and its certificate authority.
+    ///
+    /// [default: `presenced/dev` in the user's data folder]
+    #[arg(long, env = "PRESENCED_DATA_DIR", value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) data_dir: Option<PathBuf>,
+    #[arg(long, env = "XDG_DATA_HOME", hide = true)]
+    pub(crate) xdg_data_home: Option<PathBuf>,
+    #[arg(long, env = "HOME", hide = true)]
+    pub(crate) home: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LogArgs {
+    /// How log lines look: `human` is the default of dev, `json` of serve.
+    #[arg(long, env = "PRESENCED_LOG_FORMAT", value_enum, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// What is logged: a level (error, warn, info, debug, trace) or a filter such as `info,server=debug`.
+    #[arg(long, env = "PRESENCED_LOG", default_value = "info", value_name = "FILTER")]
+    pub(crate) log: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Human,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// Show the emulator's own log on standard error.
+    #[arg(long)]
+    pub(crate) verbose: bool,
+    /// The command and its arguments, after `--`.
+    #[arg(required = true, last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The configuration file.
+    #[arg(long, env = "PRESENCED_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: PathBuf,
+    /// Keep nothing: presence ends with the process. For trying a configuration out.
+    #[arg(long)]
+    pub(crate) in_memory: bool,
+    /// Read the configuration, say what is wrong with it, and exit.
+    #[arg(long)]
+    pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CaArgs {
+    /// Write to this file instead of standard output.
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+}
+
+/// How to reach a running server, and as whom.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct ServerArgs {
+    /// Base URL of the server, without version.
+    #[arg(long, env = "PRESENCED_HTTP_URL", default_value = "http://127.0.0.1:7080", value_name = "URL")]
+    pub(crate) url: String,
+    /// PEM file with the certificate authority to trust besides the usual ones.
+    #[arg(long, env = "PRESENCED_CA", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) ca: Option<PathBuf>,
+    /// Access token to use. Without one, client id and secret are used, or else the emulator is asked for one.
+    #[arg(long, env = "PRESENCED_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// Tenant to sign in to.
+    #[arg(long, env = "PRESENCED_TENANT", value_name = "GUID")]
+    pub(crate) tenant: Option<String>,
+    /// Client id to sign in with.
+    #[arg(long, env = "PRESENCED_CLIENT_ID", value_name = "GUID")]
+    pub(crate) client_id: Option<String>,
+    /// Client secret to sign in with.
+    #[arg(long, env = "PRESENCED_CLIENT_SECRET", hide_env_values = true, value_name = "SECRET")]
+    pub(crate) client_secret: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Print JSON, as the server sent it.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClockArgs {
+    #[command(subcommand)]
+    pub(crate) action: Option<ClockAction>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClockAction {
+    /// Show the time (the default).
+    Show,
+    /// Move the time forward by a duration, such as PT5M.
+    Advance {
+        /// ISO 8601 duration.
+        duration: String,
+    },
+    /// Move the time forward to an instant, such as 2026-03-02T08:00:00Z.
+    Set {
+        /// RFC 3339 instant.
+        time: String,
+    },
+    /// Stop the time.
+    Freeze,
+    /// Let the time go on.
+    Resume,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// A delegated token of this demo user (object id or user principal name) instead of an application token. Only an
+    /// emulator hands these out.
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// Object ids or user principal names.
+    #[arg(required = true, value_name = "USER")]
+    pub(crate) users: Vec<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetArgs {
+    /// Object id or user principal name.
+    pub(crate) user: String,
+    /// Availability, or the pair: `Available`, `Away`, `Busy/InACall`, `DoNotDisturb/Presenting`.
+    pub(crate) presence: String,
+    /// How long the session lives without another `set`: PT5M to PT4H.
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) expiration: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClearArgs {
+    /// Object id or user principal name.
+    pub(crate) user: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Object id or user principal name.
+    pub(crate) user: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UsersCommand {
+    /// Import users from a CSV or JSON file; those that exist are replaced.
+    ///
+    /// Into a running emulator, or with --config into the data folder of a server that is not running.
+    Import {
+        /// CSV with a header line, or JSON: an array of users, or an object with `value`. `-` reads standard input.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Format of the file; told from its name when left out.
+        #[arg(long, value_enum)]
+        format: Option<ImportFormat>,
+        /// Configuration of the server whose data folder to import into.
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        config: Option<PathBuf>,
+        /// Tenant to import into, when the configuration has several.
+        #[arg(long, value_name = "GUID", id = "import-tenant")]
+        into: Option<String>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// List the users of a running server.
+    List {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImportFormat {
+    Csv,
+    Json,
+}

@@ -1,0 +1,291 @@
+//! The configuration file of `presenced serve`: one struct a section, unknown keys refused, all problems named at once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use graph::{Access, OPERATIONS};
+use serde::Deserialize;
+
+/// Problems named at most; a file with more is not a configuration.
+const PROBLEMS_MAX: usize = 50;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Where presence is kept. Relative paths in the file start at the file's own folder.
+    pub(crate) data_dir: PathBuf,
+    /// The URL clients use, such as `https://presence.example.org`: an audience of tokens and the issuer's base.
+    pub(crate) public_url: String,
+    /// Where to listen.
+    pub(crate) listen: Listen,
+    /// Certificate and key for HTTPS.
+    pub(crate) tls: Option<Tls>,
+    /// How tokens come about.
+    pub(crate) issuer: Issuer,
+    /// How many requests an application may make.
+    pub(crate) throttle: Throttle,
+    /// The tenants: their users and applications.
+    #[serde(rename = "tenant")]
+    pub(crate) tenants: Vec<Tenant>,
+}
+
+/// `[listen]`: at least one of the two.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Listen {
+    /// HTTPS addresses; they need `[tls]`.
+    pub(crate) https: Vec<SocketAddr>,
+    /// Plain HTTP addresses, for loopback or behind a proxy that terminates TLS.
+    pub(crate) http: Vec<SocketAddr>,
+}
+
+/// `[tls]`: PEM files, read again when they change.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Tls {
+    /// Certificate chain, leaf first.
+    pub(crate) certificate: PathBuf,
+    /// Private key.
+    pub(crate) key: PathBuf,
+}
+
+/// `[issuer]`: the embedded token issuer, off unless configured.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Issuer {
+    /// Issue tokens to the applications of this file that have a secret.
+    pub(crate) embedded: bool,
+}
+
+/// `[throttle]`: off unless configured. Graph's own figure is 1,500 requests in 30 seconds (presence-api §15).
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Throttle {
+    /// Requests one application may make in a tenant in 30 seconds.
+    pub(crate) requests_per_30_seconds: Option<u32>,
+}
+
+/// `[[tenant]]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Tenant {
+    /// The tenant's GUID.
+    pub(crate) id: String,
+    /// A name for people.
+    pub(crate) name: String,
+    /// Domain names by which clients may address the tenant when they ask for a token.
+    pub(crate) domains: Vec<String>,
+    /// CSV or JSON files of users, read at start.
+    pub(crate) user_files: Vec<PathBuf>,
+    /// Users written here.
+    #[serde(rename = "user")]
+    pub(crate) users: Vec<graph::user::User>,
+    /// Applications.
+    #[serde(rename = "application")]
+    pub(crate) applications: Vec<Application>,
+}
+
+/// `[[tenant.application]]`.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Application {
+    /// The application (client) id, a GUID.
+    pub(crate) id: String,
+    /// A name for people.
+    pub(crate) name: String,
+    /// SHA-256 of the client secret, in hex: `printf %s SECRET | sha256sum`.
+    pub(crate) secret_sha256: Option<String>,
+    /// A file that holds the client secret, for systems that hand out secrets as files.
+    pub(crate) secret_file: Option<PathBuf>,
+    /// Application permissions, such as `Presence.ReadWrite.All`.
+    pub(crate) roles: Vec<String>,
+}
+
+/// Never the secret, not even its digest.
+impl fmt::Debug for Application {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Application").field("id", &self.id).field("roles", &self.roles).finish_non_exhaustive()
+    }
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug)]
+pub(crate) struct Problems(pub(crate) Vec<String>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.0.len() == 1 { "problem" } else { "problems" };
+        write!(f, "{} {plural} in the configuration:", self.0.len())?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`Problems`]: every one there is, as far as the file can be understood.
+    pub(crate) fn read(path: &Path) -> Result<Self, Problems> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Problems(vec![format!("{}: {error}", path.display())]))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Self::parse(&text, folder)
+    }
+
+    fn parse(text: &str, folder: &Path) -> Result<Self, Problems> {
+        let (mut config, mut problems) = read_leniently(text);
+        config.resolve_paths(folder);
+        problems.extend(config.check());
+        if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
+    }
+
+    fn resolve_paths(&mut self, folder: &Path) {
+        let resolve = |path: &mut PathBuf| {
+            if !path.as_os_str().is_empty() {
+                *path = folder.join(&*path);
+            }
+        };
+        resolve(&mut self.data_dir);
+        if let Some(tls) = &mut self.tls {
+            resolve(&mut tls.certificate);
+            resolve(&mut tls.key);
+        }
+        for tenant in &mut self.tenants {
+            tenant.user_files.iter_mut().for_each(resolve);
+            tenant.applications.iter_mut().filter_map(|app| app.secret_file.as_mut()).for_each(resolve);
+        }
+    }
+
+    fn check(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.data_dir.as_os_str().is_empty() {
+            problems.push("data_dir: say where to keep presence".to_owned());
+        }
+        if self.listen.https.is_empty() && self.listen.http.is_empty() {
+            problems.push("[listen]: give at least one address in `https` or `http`".to_owned());
+        }
+        if !self.listen.https.is_empty() && self.tls.is_none() {
+            problems.push("[listen] https needs [tls] with `certificate` and `key`".to_owned());
+        }
+        if let Some(tls) = &self.tls {
+            for (key, path) in [("certificate", &tls.certificate), ("key", &tls.key)] {
+                if let Err(error) = std::fs::File::open(path) {
+                    problems.push(format!("[tls] {key}: {}: {error}", path.display()));
+                }
+            }
+        }
+        let url = self.public_url.parse::<http::Uri>().ok();
+        if !url.is_some_and(|url| matches!(url.scheme_str(), Some("https" | "http")) && url.path() == "/") {
+            problems.push(format!("public_url: {:?} is not a URL of scheme and host alone", self.public_url));
+        }
+        if self.throttle.requests_per_30_seconds == Some(0) {
+            problems.push("[throttle] requests_per_30_seconds: 0 would refuse everything; leave it out instead".to_owned());
+        }
+        if self.tenants.is_empty() {
+            problems.push("there is no [[tenant]]".to_owned());
+        }
+        let mut seen = BTreeMap::new();
+        for (position, tenant) in self.tenants.iter().enumerate() {
+            let place = format!("[[tenant]] {}", position + 1);
+            if !is_guid(&tenant.id) {
+                problems.push(format!("{place}: id {:?} is not a GUID", tenant.id));
+            } else if let Some(other) = seen.insert(tenant.id.to_ascii_lowercase(), position + 1) {
+                problems.push(format!("{place}: id {} is also that of tenant {other}", tenant.id));
+            }
+            tenant.check(&place, self.issuer.embedded, &mut problems);
+        }
+        problems
+    }
+}
+
+impl Tenant {
+    fn check(&self, place: &str, issuer: bool, problems: &mut Vec<String>) {
+        for path in &self.user_files {
+            if let Err(error) = std::fs::File::open(path) {
+                problems.push(format!("{place} user_files: {}: {error}", path.display()));
+            }
+        }
+        for app in &self.applications {
+            let place = format!("{place} application {:?}", app.id);
+            if !is_guid(&app.id) {
+                problems.push(format!("{place}: the id is not a GUID"));
+            }
+            for role in app.roles.iter().filter(|role| !is_application_permission(role)) {
+                problems.push(format!("{place}: {role:?} is not an application permission that exists here"));
+            }
+            match (&app.secret_sha256, &app.secret_file) {
+                (Some(_), Some(_)) => {
+                    problems.push(format!("{place}: give secret_sha256 or secret_file, not both"));
+                }
+                (Some(digest), None) if decode_sha256(digest).is_none() => {
+                    problems.push(format!("{place}: secret_sha256 is not 64 hexadecimal digits"));
+                }
+                (None, Some(path)) if std::fs::File::open(path).is_err() => {
+                    problems.push(format!("{place}: secret_file {} cannot be read", path.display()));
+                }
+                (None, None) if issuer => {
+                    problems.push(format!("{place}: the embedded issuer needs secret_sha256 or secret_file"));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Reads what can be read, naming each line that cannot: an error blanks its lines and the rest is tried again, so that
+/// one typing error does not hide the next.
+fn read_leniently(text: &str) -> (Config, Vec<String>) {
+    let mut text = text.to_owned();
+    let mut problems = Vec::new();
+    while problems.len() < PROBLEMS_MAX {
+        let error = match toml::from_str(&text) {
+            Ok(config) => return (config, problems),
+            Err(error) => error,
+        };
+        let Some(span) = error.span().filter(|span| !text[span.clone()].trim().is_empty()) else {
+            problems.push(error.message().to_owned());
+            break;
+        };
+        let start = text[..span.start].rfind('\n').map_or(0, |newline| newline + 1);
+        let end = text[span.end..].find('\n').map_or(text.len(), |newline| span.end + newline);
+        let line = text[..start].matches('\n').count() + 1;
+        problems.push(format!("line {line}: {}", error.message()));
+        let blank: String = text[start..end].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
+        text.replace_range(start..end, &blank);
+    }
+    (Config::default(), problems)
+}
+
+/// Whether some operation lets applications in by this permission.
+fn is_application_permission(name: &str) -> bool {
+    OPERATIONS.iter().any(|row| match &row.access {
+        Access::Presence(permissions) | Access::Directory(permissions) => {
+            permissions.application.iter().any(|permission| permission.as_str() == name)
+        }
+        Access::Anyone | Access::AnyToken => false,
+    })
+}
+
+fn is_guid(text: &str) -> bool {
+    text.parse::<presence::TenantId>().is_ok()
+}
+
+/// The 32 bytes of 64 hexadecimal digits.
+pub(crate) fn decode_sha256(hex: &str) -> Option<[u8; 32]> {
+    let hex = hex.as_bytes();
+    if hex.len() != 64 {
+        return None;
+    }
+    let mut digest = [0; 32];
+    for (byte, pair) in digest.iter_mut().zip(hex.chunks_exact(2)) {
+        let high = char::from(pair[0]).to_digit(16)?;
+        let low = char::from(pair[1]).to_digit(16)?;
+        *byte = u8::try_from(high * 16 + low).ok()?;
+    }
+    Some(digest)
+}

@@ -1,0 +1,242 @@
+//! The emulator: a whole server with a seeded tenant, on loopback, living by a clock that can be moved.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use engine::{Clock, ClockState, Engine, RandomIds, SystemClock, VirtualClock};
+use identity::{Issuer, IssuerConfig, LocalCa, LocalCertificate, SigningKey, Verifier};
+use jiff::SignedDuration;
+use presence::{Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+use server::directory::imported_users;
+use server::http::connection::{Listener, serve};
+use server::{App, Emulator, Parts, loops};
+use store::{Memory, Store};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::args::DataArgs;
+use crate::seed;
+
+/// How often the server certificate is looked at for renewal.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// Where the emulator listens and what it keeps.
+pub(crate) struct Options {
+    pub(crate) https: SocketAddr,
+    pub(crate) http: SocketAddr,
+    /// `None`: nothing is kept.
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// A running emulator.
+pub(crate) struct Running {
+    https: SocketAddr,
+    http: SocketAddr,
+    pub(crate) ca_pem: String,
+    app: Arc<App>,
+    store: Arc<dyn Store>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// The folder in which the emulator keeps what it keeps.
+///
+/// # Errors
+/// When none is given and the user has no home.
+pub(crate) fn data_dir(args: &DataArgs) -> anyhow::Result<PathBuf> {
+    if let Some(folder) = &args.data_dir {
+        return Ok(folder.clone());
+    }
+    let base = args.xdg_data_home.clone().filter(|path| path.is_absolute());
+    let base = base.or_else(|| Some(args.home.as_ref()?.join(".local/share")));
+    Ok(base.context("there is no home folder; give --data-dir or --in-memory")?.join("presenced/dev"))
+}
+
+/// The certificate authority kept in a folder, as PEM; made at the first call.
+///
+/// # Errors
+/// When files cannot be read or written.
+pub(crate) fn certificate_authority(data_dir: &Path) -> anyhow::Result<String> {
+    Ok(LocalCa::load_or_generate(&keys_dir(data_dir)?, &[], SystemClock::new(None).now())?.certificate_pem())
+}
+
+fn keys_dir(data_dir: &Path) -> anyhow::Result<PathBuf> {
+    let folder = data_dir.join("keys");
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    Ok(folder)
+}
+
+/// Starts an emulator. It answers when this returns.
+///
+/// # Errors
+/// When an address is taken or not loopback, or what was kept cannot be read.
+pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
+    let wall_clock: Arc<dyn Clock> = Arc::new(SystemClock::new(None));
+    let keys = options.data_dir.as_deref().map(keys_dir).transpose()?;
+    // An RSA key is the dear part of a first start: it is made while the rest gets ready.
+    let signing_key = {
+        let keys = keys.clone();
+        tokio::task::spawn_blocking(move || match keys {
+            Some(folder) => SigningKey::load_or_generate(&folder),
+            None => SigningKey::generate(),
+        })
+    };
+    let (http, https) = (bind(options.http).await?, bind(options.https).await?);
+    let (http_address, https_address) = (http.local_addr()?, https.local_addr()?);
+    let certificate = {
+        let now = wall_clock.now();
+        let ca = match &keys {
+            Some(folder) => LocalCa::load_or_generate(folder, &[], now)?,
+            None => LocalCa::generate(&[], now)?,
+        };
+        Arc::new(LocalCertificate::new(ca, Vec::new(), now)?)
+    };
+    let ca_pem = certificate.ca().certificate_pem();
+
+    let store = open_store(options.data_dir.as_deref())?;
+    let clock_file = options.data_dir.as_deref().map(|folder| folder.join("clock.json"));
+    let clock = Arc::new(clock(store.latest().await?, clock_file.as_deref())?);
+    let directory = seed::directory(imported_users(store.as_ref()).await?)?;
+    let engine = Arc::new(Engine::new(store.clone(), clock.clone()));
+
+    let mut config = IssuerConfig::new(seed::TENANT, base_url("https", https_address), signing_key.await??);
+    config.domains = vec![seed::DOMAIN.to_owned()];
+    config.base_urls = base_urls(https_address, http_address);
+    let issuer = Issuer::new(config);
+    let verifier = Verifier::new([issuer.trusted()]);
+    let app = Arc::new(App::new(Parts {
+        engine: engine.clone(),
+        wall_clock: wall_clock.clone(),
+        ids: Arc::new(RandomIds),
+        verifier,
+        issuers: vec![(seed::TENANT, issuer)],
+        directory,
+        throttle: None,
+        emulator: Some(Emulator {
+            clock,
+            tenant: seed::TENANT,
+            app: seed::APP,
+            scopes: seed::SCOPES.iter().map(ToString::to_string).collect(),
+            moved: Box::new(move |state| keep_clock(clock_file.as_deref(), state)),
+        }),
+        public_url: None,
+    }));
+
+    let stop = watch::Sender::new(false);
+    let tls = identity::server_config(certificate.clone())?;
+    let listeners = vec![Listener::new(https, Some(tls)), Listener::new(http, None)];
+    let renew = move || match certificate.renew_if_due(wall_clock.now()) {
+        Ok(true) => tracing::info!("the server certificate was renewed"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(%error, "the server certificate cannot be renewed"),
+    };
+    let tasks = vec![
+        loops::start(serve(listeners, app.clone(), stop.subscribe())),
+        loops::start(loops::ticker(engine, stop.subscribe())),
+        loops::start(loops::every(RENEWAL_INTERVAL, renew, stop.subscribe())),
+    ];
+    Ok(Running { https: https_address, http: http_address, ca_pem, app, store, stop, tasks })
+}
+
+impl Running {
+    /// Base URL of the HTTPS listener, without version.
+    pub(crate) fn https_url(&self) -> String {
+        base_url("https", self.https)
+    }
+
+    /// Base URL of the HTTP listener, without version.
+    pub(crate) fn http_url(&self) -> String {
+        base_url("http", self.http)
+    }
+
+    /// A ready-made token of the application, for itself or for a user.
+    ///
+    /// # Errors
+    /// For a user who is not there.
+    pub(crate) fn token(&self, user: Option<UserId>) -> anyhow::Result<String> {
+        self.app.ready_made_token(user).context("no token could be made")
+    }
+
+    /// Finishes the requests in flight and lets go of everything.
+    pub(crate) async fn stop(self) {
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        if let Err(error) = self.store.close().await {
+            tracing::warn!(%error, "the store did not close cleanly");
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    if !address.ip().is_loopback() {
+        bail!("{address} is not a loopback address: whoever reaches the emulator may have any of its tokens");
+    }
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; is another `presenced dev` running? --http and --https choose addresses")
+    })
+}
+
+fn open_store(data_dir: Option<&Path>) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(match data_dir {
+        None => Arc::new(Memory::default()),
+        Some(folder) => Arc::new(crate::serve::open_embedded(&folder.join("store"))?),
+    })
+}
+
+/// `localhost` in URLs: it is in the certificate, SDKs allow plain HTTP to it, and it works with either address family.
+fn base_url(scheme: &str, address: SocketAddr) -> String {
+    format!("{scheme}://localhost:{}", address.port())
+}
+
+/// Every address by which a client on this machine may know the server; tokens may name any of them as their issuer.
+fn base_urls(https: SocketAddr, http: SocketAddr) -> Vec<String> {
+    let of = |scheme: &str, address: SocketAddr| {
+        [base_url(scheme, address), format!("{scheme}://127.0.0.1:{}", address.port()), format!("{scheme}://[::1]:{}", address.port())]
+    };
+    of("https", https).into_iter().chain(of("http", http)).collect()
+}
+
+/// How the clock stood when it was last moved. Presence kept at a later time must not meet an earlier one.
+#[derive(Serialize, Deserialize)]
+struct KeptClock {
+    ahead_seconds: i64,
+    frozen_at: Option<Timestamp>,
+}
+
+fn clock(latest: Option<Timestamp>, file: Option<&Path>) -> anyhow::Result<VirtualClock> {
+    let kept = match file.map(std::fs::read) {
+        Some(Ok(bytes)) => Some(serde_json::from_slice::<KeptClock>(&bytes).context("clock.json")?),
+        Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).context("clock.json"),
+        Some(Err(_)) | None => None,
+    };
+    let state = kept.map_or_else(ClockState::default, |kept| ClockState {
+        ahead: SignedDuration::from_secs(kept.ahead_seconds),
+        frozen_at: kept.frozen_at,
+    });
+    let clock = VirtualClock::new(Arc::new(SystemClock::new(None)), state);
+    if let Some(latest) = latest {
+        clock.set_forward(latest);
+    }
+    Ok(clock)
+}
+
+fn keep_clock(file: Option<&Path>, state: ClockState) {
+    let Some(file) = file else { return };
+    // Rounded up: over a restart the clock may gain a second, but not lose one.
+    let kept = KeptClock { ahead_seconds: state.ahead.as_secs() + 1, frozen_at: state.frozen_at };
+    let written = serde_json::to_vec(&kept).map_err(std::io::Error::from).and_then(|bytes| {
+        let new = file.with_extension("json.new");
+        std::fs::write(&new, bytes)?;
+        std::fs::rename(&new, file)
+    });
+    if let Err(error) = written {
+        tracing::warn!(%error, "the clock's position could not be kept");
+    }
+}

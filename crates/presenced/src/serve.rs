@@ -1,0 +1,197 @@
+//! `presenced serve`: the server an organisation runs.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use engine::{Clock, Engine, RandomIds, SystemClock};
+use graph::user::User;
+use identity::{Application, Issuer, IssuerConfig, ReloadableCertificate, Secret, SecretDigest, SigningKey, Verifier};
+use presence::TenantId;
+use server::directory::{Directory, Tenant, imported_users, keep_users};
+use server::http::connection::{Listener, serve};
+use server::import::{ImportFormat, read_users};
+use server::{App, Parts, Throttle, loops};
+use store::{Embedded, Memory, Options, Store};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::args::{LogFormat, ServeArgs};
+use crate::config::{self, Config};
+use crate::{asked_to_stop, client, server_runtime};
+
+/// How often the TLS files are looked at for a change.
+const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Runs the server until it is asked to stop.
+pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let config = Config::read(&args.config)?;
+    if args.check {
+        client::say("the configuration is good");
+        return Ok(());
+    }
+    server_runtime(&args.log, LogFormat::Json)?.block_on(run_with(config, args.in_memory))
+}
+
+async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
+    let store: Arc<dyn Store> = match in_memory {
+        true => Arc::new(Memory::default()),
+        false => Arc::new(open_embedded(&config.data_dir.join("store"))?),
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(store.latest().await?));
+    let wall_clock: Arc<dyn Clock> = Arc::new(SystemClock::new(None));
+    let directory = directory(&config, imported_users(store.as_ref()).await?)?;
+    let issuers = issuers(&config)?;
+    let engine = Arc::new(Engine::new(store.clone(), clock));
+    let app = Arc::new(App::new(Parts {
+        engine: engine.clone(),
+        wall_clock,
+        ids: Arc::new(RandomIds),
+        verifier: Verifier::new(issuers.iter().map(|(_, issuer)| issuer.trusted())),
+        issuers,
+        directory,
+        throttle: config.throttle.requests_per_30_seconds.map(Throttle::new),
+        emulator: None,
+        public_url: Some(config.public_url.clone()),
+    }));
+
+    let stop = watch::Sender::new(false);
+    let mut tasks = Vec::new();
+    let mut listeners = Vec::new();
+    if let Some(tls) = &config.tls {
+        let certificate = Arc::new(ReloadableCertificate::open(&tls.certificate, &tls.key)?);
+        let tls = identity::server_config(certificate.clone())?;
+        for address in &config.listen.https {
+            listeners.push(Listener::new(bind(*address).await?, Some(tls.clone())));
+        }
+        let reload = move || match certificate.reload_if_changed() {
+            Ok(true) => tracing::info!("the certificate was read again"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the certificate has changed but is of no use; the old one stays"),
+        };
+        tasks.push(loops::start(loops::every(TLS_RELOAD_INTERVAL, reload, stop.subscribe())));
+    }
+    for address in &config.listen.http {
+        listeners.push(Listener::new(bind(*address).await?, None));
+    }
+    tasks.push(loops::start(serve(listeners, app, stop.subscribe())));
+    tasks.push(loops::start(loops::ticker(engine, stop.subscribe())));
+    tracing::info!(https = ?config.listen.https, http = ?config.listen.http, "ready");
+    asked_to_stop().await;
+    tracing::info!("stopping; requests in flight are finished first");
+    stop.send_replace(true);
+    for task in tasks {
+        let _ = task.await;
+    }
+    Ok(store.close().await?)
+}
+
+/// `presenced users import --config`: into the store of a server that is not running.
+///
+/// # Errors
+/// When the server is running, or the users contradict those who are there.
+pub(crate) fn import(config: Config, tenant: Option<&str>, users: &[User]) -> anyhow::Result<()> {
+    let tenant = match (tenant, &config.tenants[..]) {
+        (None, [only]) => only.id.parse()?,
+        (Some(id), tenants) if tenants.iter().any(|tenant| tenant.id.eq_ignore_ascii_case(id)) => id.parse()?,
+        _ => bail!("say which tenant of the configuration to import into: --import-tenant"),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let store = open_embedded(&config.data_dir.join("store"))?;
+        let all = directory(&config, imported_users(&store).await?)?;
+        let all = all.tenant(tenant).cloned().unwrap_or_default();
+        all.with_users(users.iter().cloned())?;
+        keep_users(&store, tenant, users).await?;
+        Ok(store.close().await?)
+    })
+}
+
+/// Opens the embedded store, and says in the log what it found.
+///
+/// # Errors
+/// When another process holds it, when it is damaged, or newer than this program.
+pub(crate) fn open_embedded(folder: &Path) -> anyhow::Result<Embedded> {
+    let (store, recovery) = Embedded::open(folder, Options::default())?;
+    if let Some(torn) = &recovery.torn_tail {
+        tracing::warn!(?torn, "the last write before the process ended was not finished, nor answered; it was dropped");
+    }
+    tracing::debug!(?recovery, "the store is open");
+    Ok(store)
+}
+
+async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// The directory of a configuration: users of the file, of its user files, and imported ones, later ones replacing.
+fn directory(config: &Config, imported: Vec<(TenantId, User)>) -> anyhow::Result<Directory> {
+    let mut directory = Directory::default();
+    for tenant in &config.tenants {
+        let id: TenantId = tenant.id.parse()?;
+        let mut users = tenant.users.clone();
+        for path in &tenant.user_files {
+            users.extend(read_user_file(path).with_context(|| path.display().to_string())?);
+        }
+        users.extend(imported.iter().filter(|(of, _)| *of == id).map(|(_, user)| user.clone()));
+        let applications = tenant.applications.iter().map(|app| {
+            let app = application(app)?;
+            Ok((app.id, app))
+        });
+        let applications = applications.collect::<anyhow::Result<HashMap<_, _>>>()?;
+        let tenant = Tenant::new(tenant.domains.clone(), applications, users)
+            .with_context(|| format!("tenant {id}"))?;
+        directory.insert(id, tenant);
+    }
+    Ok(directory)
+}
+
+fn read_user_file(path: &Path) -> anyhow::Result<Vec<User>> {
+    let is_csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    let format = if is_csv { ImportFormat::Csv } else { ImportFormat::Json };
+    Ok(read_users(format, &std::fs::read(path)?)?)
+}
+
+fn application(app: &config::Application) -> anyhow::Result<Application> {
+    let id: presence::AppId = app.id.parse()?;
+    let mut secrets = Vec::new();
+    if let Some(digest) = app.secret_sha256.as_deref().and_then(config::decode_sha256) {
+        secrets.push(Secret { digest: SecretDigest::from_bytes(digest), expires_at: None });
+    }
+    if let Some(path) = &app.secret_file {
+        let secret = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        secrets.push(Secret { digest: SecretDigest::of(secret.trim_end_matches(['\r', '\n'])), expires_at: None });
+    }
+    Ok(Application {
+        id,
+        display_name: app.name.clone(),
+        // The same application in the same place is the same principal on every start.
+        service_principal: uuid::Uuid::from_u128(id.as_u128() ^ SERVICE_PRINCIPAL_MASK),
+        secrets,
+        roles: app.roles.clone(),
+        scopes: Vec::new(),
+    })
+}
+
+/// Tells an application's service principal from its client id without keeping a second list.
+const SERVICE_PRINCIPAL_MASK: u128 = 0x0000_0000_0000_0000_1000_0000_0000_0001;
+
+fn issuers(config: &Config) -> anyhow::Result<Vec<(TenantId, Issuer)>> {
+    if !config.issuer.embedded {
+        tracing::warn!("no issuer is configured: every request will be refused");
+        return Ok(Vec::new());
+    }
+    tracing::warn!("the embedded issuer is on: whoever holds a client secret of the configuration gets tokens");
+    let folder = config.data_dir.join("keys");
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let key = SigningKey::load_or_generate(&folder)?;
+    let issuers = config.tenants.iter().map(|tenant| {
+        let id: TenantId = tenant.id.parse()?;
+        let mut issuer = IssuerConfig::new(id, config.public_url.clone(), key.clone());
+        issuer.domains.clone_from(&tenant.domains);
+        Ok((id, Issuer::new(issuer)))
+    });
+    issuers.collect()
+}

@@ -1,0 +1,115 @@
+//! `/me/presence`, `/users/{id}/presence`, `/communications/presences/{id}` and `/communications/getPresencesByUserId`.
+
+use engine::Reading;
+use graph::odata::{Query, ServiceRoot, presence_select};
+use graph::path::Address;
+use graph::presence_reply::{PresenceList, Reader, Shape, write_presence};
+use graph::presence_request as body;
+use graph::{Grant, GraphError, Operation};
+use jiff::tz::TimeZone;
+use presence::{Command, Presence, UserId};
+
+use super::{Request, Visitor};
+use crate::app::App;
+use crate::http::error::Refusal;
+use crate::http::reply::Reply;
+
+impl App {
+    /// `GET P`.
+    pub(super) async fn get_presence(&self, visitor: Visitor, request: &Request<'_>) -> Result<Reply, Refusal> {
+        let query = Query::parse(request.query.unwrap_or_default())?;
+        let select = presence_select(&query)?;
+        let level = query.metadata_level(request.accept());
+        let target = self.resolve(visitor, request.route.address.as_ref());
+        request.operation.row().authorize(&visitor.grant, target)?;
+        // A user principal name nobody has is 404; an unknown object id is a user of whom nothing is known (§4).
+        let target = target.ok_or_else(GraphError::user_not_found)?;
+        let address = request.route.address.as_ref().unwrap_or(&Address::Me);
+        let service = ServiceRoot::new(request.origin, request.route.root);
+        let shape = Shape { service: &service, select: &select, level };
+        let reader = reader(visitor, target);
+        let mut out = Vec::with_capacity(1_024);
+        if self.directory().has_user(visitor.tenant, target) {
+            let Reading { users, now } = self.engine.read(&[visitor.key(target)]).await?;
+            let record = users.first().cloned().unwrap_or_default();
+            write_presence(&mut out, &shape, address, target, &record.at(now), reader);
+        } else {
+            write_presence(&mut out, &shape, address, target, &Presence::UNKNOWN, reader);
+        }
+        Ok(Reply::odata(level.content_type(), out))
+    }
+
+    /// `POST /communications/getPresencesByUserId`.
+    pub(super) async fn get_presences(&self, visitor: Visitor, request: &Request<'_>) -> Result<Reply, Refusal> {
+        let query = Query::parse(request.query.unwrap_or_default())?;
+        let select = presence_select(&query)?;
+        let level = query.metadata_level(request.accept());
+        let users = body::get_presences_by_user_id(request.json())?;
+        request.operation.row().authorize(&visitor.grant, None)?;
+        let known: Vec<_> = {
+            let directory = self.directory();
+            let known = users.iter().filter(|user| directory.has_user(visitor.tenant, **user));
+            known.map(|user| visitor.key(*user)).collect()
+        };
+        let Reading { users: records, now } = self.engine.read(&known).await?;
+        let service = ServiceRoot::new(request.origin, request.route.root);
+        let mut list = PresenceList::new(Shape { service: &service, select: &select, level }, users.len());
+        let mut found = known.iter().zip(&records).peekable();
+        for user in users {
+            let reader = reader(visitor, user);
+            match found.next_if(|(key, _)| key.user == user) {
+                Some((_, record)) => list.push(user, &record.at(now), reader),
+                None => list.push(user, &Presence::UNKNOWN, reader),
+            }
+        }
+        Ok(Reply::odata(level.content_type(), list.finish()))
+    }
+
+    /// Every `POST P/{action}`.
+    pub(super) async fn change_presence(&self, visitor: Visitor, request: &Request<'_>) -> Result<Reply, Refusal> {
+        let target = self.resolve(visitor, request.route.address.as_ref());
+        let command = self.command(visitor, target, request)?;
+        request.operation.row().authorize(&visitor.grant, target)?;
+        let target = target.filter(|user| self.directory().has_user(visitor.tenant, *user));
+        let target = target.ok_or_else(GraphError::user_not_found)?;
+        self.engine.execute(visitor.key(target), command).await?;
+        Ok(Reply::empty())
+    }
+
+    fn command(&self, visitor: Visitor, target: Option<UserId>, request: &Request<'_>) -> Result<Command, Refusal> {
+        use Operation as O;
+        let json = request.json();
+        let now = self.engine.clock().now();
+        let zone = || {
+            let zone = target.and_then(|user| self.directory().time_zone(visitor.tenant, user));
+            zone.unwrap_or(TimeZone::UTC)
+        };
+        Ok(match request.operation {
+            O::SetPresence => body::set_presence(json, visitor.app)?,
+            O::ClearPresence => body::clear_presence(json, visitor.app)?,
+            O::SetUserPreferredPresence => body::set_user_preferred_presence(json)?,
+            O::ClearUserPreferredPresence => Command::ClearPreferredPresence,
+            O::SetStatusMessage => body::set_status_message(json, now)?,
+            O::SetManualLocation => body::set_manual_location(json, zone())?,
+            O::SetAutomaticLocation => body::set_automatic_location(json, visitor.app, zone())?,
+            O::ClearLocation => Command::ClearLocation,
+            O::ClearAutomaticLocation => Command::ClearAutomaticLocation,
+            O::GetPresence
+            | O::GetPresencesByUserId
+            | O::GetUser
+            | O::ListUsers
+            | O::GetPhoto
+            | O::GetPhotoContent
+            | O::Batch
+            | O::Metadata => return Err(GraphError::internal().into()),
+        })
+    }
+}
+
+/// Only the owner sees the instants of a status message (§3.3).
+fn reader(visitor: Visitor, target: UserId) -> Reader {
+    match visitor.grant {
+        Grant::Delegated { user, .. } if user == target => Reader::Owner,
+        Grant::Delegated { .. } | Grant::Application { .. } => Reader::Other,
+    }
+}

@@ -1,0 +1,244 @@
+//! The application behind the sockets: takes a request apart, asks the right part, and puts the answer together.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use bytes::Bytes;
+use engine::{Clock, Engine, Ids};
+use futures_util::FutureExt;
+use graph::{GraphError, Method, Operation};
+use http::header::{HOST, HeaderValue};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use identity::{Issuer, Verifier};
+use presence::TenantId;
+
+use crate::api::{BodySource, Call, Facts};
+use crate::directory::Directory;
+use crate::emulator::Emulator;
+use crate::http::connection::{Handler, Peer};
+use crate::http::error::Refusal;
+use crate::http::reply::{Envelope, Reply};
+use crate::http::encode;
+use crate::limits::CLIENT_REQUEST_ID_CHARS_MAX;
+use crate::throttle::Throttle;
+
+/// Everything a server is made of. Whoever builds it decides what it runs on.
+pub struct Parts {
+    /// The steps, over a store and the domain's clock.
+    pub engine: Arc<Engine>,
+    /// The machine's time, by which tokens live, whatever the domain's clock says.
+    pub wall_clock: Arc<dyn Clock>,
+    /// Where request ids come from.
+    pub ids: Arc<dyn Ids>,
+    /// Whose tokens are accepted.
+    pub verifier: Verifier,
+    /// The embedded issuers, one for each tenant that has one.
+    pub issuers: Vec<(TenantId, Issuer)>,
+    /// Users and applications.
+    pub directory: Directory,
+    /// How many requests an application may make; `None`: as many as it likes.
+    pub throttle: Option<Throttle>,
+    /// What makes an emulator of the server; `None` in production.
+    pub emulator: Option<Emulator>,
+    /// Scheme and host by which clients know the server; `None`: whatever each request says.
+    pub public_url: Option<String>,
+}
+
+/// The application: see [`Parts`].
+pub struct App {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) wall_clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) verifier: Verifier,
+    pub(crate) issuers: Vec<(TenantId, Issuer)>,
+    directory: ArcSwap<Directory>,
+    /// Held while a change of the directory is made from the one before.
+    pub(crate) directory_change: tokio::sync::Mutex<()>,
+    pub(crate) throttle: Option<Throttle>,
+    pub(crate) emulator: Option<Emulator>,
+    public_url: Option<String>,
+    diagnostic: HeaderValue,
+}
+
+impl App {
+    /// Puts a server together.
+    pub fn new(parts: Parts) -> Self {
+        let diagnostic = HeaderValue::from_str(&graph::headers::diagnostic("presenced"));
+        Self {
+            engine: parts.engine,
+            wall_clock: parts.wall_clock,
+            ids: parts.ids,
+            verifier: parts.verifier,
+            issuers: parts.issuers,
+            directory: ArcSwap::from_pointee(parts.directory),
+            directory_change: tokio::sync::Mutex::default(),
+            throttle: parts.throttle,
+            emulator: parts.emulator,
+            public_url: parts.public_url,
+            diagnostic: diagnostic.unwrap_or_else(|_| HeaderValue::from_static("{}")),
+        }
+    }
+
+    /// Users and applications as they are now.
+    pub fn directory(&self) -> Guard<Arc<Directory>> {
+        self.directory.load()
+    }
+
+    /// Replaces users and applications. Requests in flight finish with the old ones.
+    pub fn replace_directory(&self, directory: Directory) {
+        self.directory.store(Arc::new(directory));
+    }
+
+    fn origin(&self, request: &Request<Incoming>, peer: Peer) -> String {
+        if let Some(url) = &self.public_url {
+            return url.trim_end_matches('/').to_owned();
+        }
+        let authority = request.uri().authority().map(|authority| authority.as_str());
+        let host = authority.or_else(|| request.headers().get(HOST)?.to_str().ok());
+        let host = host.filter(|host| host.bytes().all(is_host_byte)).map_or_else(|| peer.local.to_string(), str::to_owned);
+        format!("{}://{host}", if peer.tls { "https" } else { "http" })
+    }
+}
+
+/// What can stand in a host and port; anything else would end up in links.
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte)
+}
+
+impl Handler for App {
+    async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
+        let started = tokio::time::Instant::now();
+        let origin = self.origin(&request, peer);
+        let request_id = self.ids.guid().to_string();
+        let (head, body) = request.into_parts();
+        let client_request_id = client_request_id(&head.headers).map(str::to_owned);
+        let authorization_uri = format!("{origin}/common/oauth2/authorize");
+        let envelope = Envelope {
+            request_id: &request_id,
+            client_request_id: client_request_id.as_deref(),
+            diagnostic: &self.diagnostic,
+            authorization_uri: &authorization_uri,
+            tls: peer.tls,
+            date: self.wall_clock.now(),
+        };
+        let mut facts = Facts::default();
+        let answered = AssertUnwindSafe(self.answer(&head, body, &origin, peer, &envelope, &mut facts));
+        let (mut response, cause) = match answered.catch_unwind().await {
+            Ok(answer) => answer,
+            // A defect of ours: the caller gets an answer, the log the panic, and everybody else is not concerned.
+            Err(_) => (envelope.failure(&GraphError::internal()), Some("a panic".to_owned())),
+        };
+        encode::compress(&head.headers, &mut response);
+        if head.method == http::Method::HEAD {
+            *response.body_mut() = Full::default();
+        }
+        log(&request_id, &head.method, response.status(), facts, cause, started.elapsed());
+        response
+    }
+}
+
+impl App {
+    async fn answer(
+        &self,
+        head: &http::request::Parts,
+        body: Incoming,
+        origin: &str,
+        peer: Peer,
+        envelope: &Envelope<'_>,
+        facts: &mut Facts,
+    ) -> (Response<Full<Bytes>>, Option<String>) {
+        let path = head.uri.path();
+        let mut source = BodySource::Stream(body);
+        let outcome = if let Some(rest) = crate::own::strip_root(path) {
+            self.own(rest, head, &mut source, peer, facts).await
+        } else if let Some(reply) = self.health(path).await {
+            Ok(reply)
+        } else if let Some(response) = self.issue(head, &mut source, origin, path).await {
+            source.drain().await;
+            return (response, None);
+        } else {
+            let call = Call {
+                origin,
+                request_id: envelope.request_id,
+                method: Method::parse(head.method.as_str()),
+                path,
+                query: head.uri.query(),
+                headers: &head.headers,
+                body: &mut source,
+                is_part: false,
+            };
+            self.call(call, facts).await
+        };
+        // What a client is still sending must not keep it from reading the answer.
+        source.drain().await;
+        match outcome {
+            Ok(reply) => (envelope.success(reply), None),
+            Err(Refusal { error, cause }) => (envelope.failure(&error), cause),
+        }
+    }
+
+    /// `/healthz`: the process answers. `/readyz`: the store does.
+    async fn health(&self, path: &str) -> Option<Reply> {
+        let ready = match path {
+            "/healthz" => true,
+            "/readyz" => self.engine.store().next_wake().await.is_ok(),
+            _ => return None,
+        };
+        let (status, text) =
+            if ready { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n") };
+        Some(Reply { status, ..Reply::content("text/plain; charset=utf-8", text) })
+    }
+
+    /// The embedded issuers' own paths.
+    async fn issue(
+        &self,
+        head: &http::request::Parts,
+        source: &mut BodySource,
+        origin: &str,
+        path: &str,
+    ) -> Option<Response<Full<Bytes>>> {
+        if self.issuers.is_empty() || is_graph_path(path) {
+            return None;
+        }
+        let bytes = match head.method {
+            http::Method::POST => source.read(&head.headers).await.ok()?,
+            _ => Bytes::new(),
+        };
+        crate::issuing::respond(self, head, &bytes, origin)
+    }
+}
+
+fn is_graph_path(path: &str) -> bool {
+    let version = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    [graph::path::Root::V1, graph::path::Root::Beta].iter().any(|root| root.as_str().eq_ignore_ascii_case(version))
+}
+
+fn client_request_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get(graph::headers::CLIENT_REQUEST_ID)?.to_str().ok()?;
+    (!id.is_empty() && id.len() <= CLIENT_REQUEST_ID_CHARS_MAX).then_some(id)
+}
+
+fn log(
+    request_id: &str,
+    method: &http::Method,
+    status: StatusCode,
+    facts: Facts,
+    cause: Option<String>,
+    duration: std::time::Duration,
+) {
+    let operation = facts.operation.map_or("-", Operation::name);
+    let app = facts.app.map_or_else(|| "-".to_owned(), |app| app.to_string());
+    let tenant = facts.tenant.map_or_else(|| "-".to_owned(), |tenant| tenant.to_string());
+    let (status, duration_ms) = (status.as_u16(), duration.as_secs_f64() * 1_000.0);
+    if status >= 500 {
+        let cause = cause.unwrap_or_default();
+        tracing::error!(request_id, %method, operation, app, tenant, status, duration_ms, cause, "request failed");
+    } else if let Some(cause) = cause {
+        tracing::info!(request_id, %method, operation, app, tenant, status, duration_ms, cause, "request refused");
+    } else {
+        tracing::info!(request_id, %method, operation, app, tenant, status, duration_ms, "request");
+    }
+}

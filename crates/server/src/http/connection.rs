@@ -1,0 +1,182 @@
+//! Listeners and connections: accept, handshake, serve, and finish what is in flight when told to stop.
+//!
+//! Plain listeners speak HTTP/1.1; TLS listeners speak what ALPN agreed on. Asking the first bytes instead would let a
+//! client that sends nothing hold a connection outside every timeout.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use crate::limits::{
+    ACCEPT_BACKOFF, CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADER_READ_TIMEOUT, HEADERS_MAX,
+    HTTP2_KEEP_ALIVE_INTERVAL, SHUTDOWN_TIMEOUT, STREAMS_PER_CONNECTION_MAX, TLS_HANDSHAKE_TIMEOUT,
+};
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The client's address.
+    pub address: SocketAddr,
+    /// The address it connected to.
+    pub local: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}
+
+/// Whatever answers requests. It never fails: every failure is an answer.
+pub trait Handler: Send + Sync + 'static {
+    /// The answer to one request.
+    fn handle(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+}
+
+/// A socket to accept on, with TLS or without.
+pub struct Listener {
+    socket: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl Listener {
+    /// A listener on a bound socket.
+    pub fn new(socket: TcpListener, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        Self { socket, tls }
+    }
+}
+
+/// Serves `handler` on every listener until `stop` turns true, then finishes the requests in flight, for at most
+/// [`SHUTDOWN_TIMEOUT`].
+pub async fn serve<H: Handler>(listeners: Vec<Listener>, handler: Arc<H>, stop: watch::Receiver<bool>) {
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let accepting = listeners.into_iter().map(|listener| {
+        accept(listener, handler.clone(), &graceful, slots.clone(), stop.clone())
+    });
+    futures_util::future::join_all(accepting).await;
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some requests did not finish in time and were cut off");
+    }
+}
+
+async fn accept<H: Handler>(
+    listener: Listener,
+    handler: Arc<H>,
+    graceful: &GracefulShutdown,
+    slots: Arc<Semaphore>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let tls = listener.tls.map(TlsAcceptor::from);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.socket.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, most likely. Those who are connected go on; new ones wait.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+                continue;
+            }
+        };
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
+            spawn(refuse(stream, tls.is_some()));
+            continue;
+        };
+        let (handler, tls, watcher) = (handler.clone(), tls.clone(), graceful.watcher());
+        spawn(async move {
+            if let Err(error) = converse(stream, tls, handler, watcher).await {
+                tracing::debug!(%error, "connection ended early");
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn converse<H: Handler>(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    handler: Arc<H>,
+    watcher: Watcher,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    stream.set_nodelay(true)?;
+    let mut peer = Peer { address: stream.peer_addr()?, local: stream.local_addr()?, tls: tls.is_some() };
+    // A dual-stack socket names IPv4 peers in IPv6 form; rules about loopback want the plain one.
+    peer.address.set_ip(peer.address.ip().to_canonical());
+    match tls {
+        None => speak_http1(stream, handler, peer, watcher).await,
+        Some(acceptor) => {
+            let stream = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                speak_http2(stream, handler, peer, watcher).await
+            } else {
+                speak_http1(stream, handler, peer, watcher).await
+            }
+        }
+    }
+}
+
+async fn speak_http1<H: Handler>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    handler: Arc<H>,
+    peer: Peer,
+    watcher: Watcher,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ_TIMEOUT)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(stream), service_fn(move |request| answer(handler.clone(), request, peer)));
+    Ok(watcher.watch(connection).await?)
+}
+
+async fn speak_http2<H: Handler>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    handler: Arc<H>,
+    peer: Peer,
+    watcher: Watcher,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HTTP2_KEEP_ALIVE_INTERVAL)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX as u32)
+        .serve_connection(TokioIo::new(stream), service_fn(move |request| answer(handler.clone(), request, peer)));
+    Ok(watcher.watch(connection).await?)
+}
+
+async fn answer<H: Handler>(
+    handler: Arc<H>,
+    request: Request<Incoming>,
+    peer: Peer,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(handler.handle(request, peer).await)
+}
+
+/// Tells a client for whom there is no room. Under TLS there is no room even for that.
+async fn refuse(mut stream: TcpStream, tls: bool) {
+    if !tls {
+        let answer = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let _ = tokio::time::timeout(ACCEPT_BACKOFF, stream.write_all(answer)).await;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "one task for each connection, bounded by CONNECTIONS_MAX")]
+fn spawn(connection: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(connection);
+}

@@ -1,0 +1,94 @@
+//! The one door: every error of the crates behind becomes a Graph error here, and nowhere else.
+//!
+//! Each `match` is exhaustive, so a new kind of failure asks its question at compile time. What a caller must not see (a
+//! database's words, a path) travels beside the Graph error as its cause, to the log.
+
+use engine::EngineError;
+use graph::GraphError;
+use graph::error::TokenProblem;
+use identity::TokenError;
+use presence::PresenceError;
+use store::StoreError;
+
+use crate::http::body::BodyError;
+
+/// How long a caller should wait before trying a store that did not answer, in seconds.
+const STORE_RETRY_SECS: u32 = 1;
+
+/// Why a request was not carried out: what the caller is told, and what only the log is.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) error: GraphError,
+    pub(crate) cause: Option<String>,
+}
+
+impl Refusal {
+    fn because(error: GraphError, cause: impl ToString) -> Self {
+        Self { error, cause: Some(cause.to_string()) }
+    }
+}
+
+impl From<GraphError> for Refusal {
+    fn from(error: GraphError) -> Self {
+        Self { error, cause: None }
+    }
+}
+
+impl From<PresenceError> for Refusal {
+    fn from(error: PresenceError) -> Self {
+        GraphError::from(error).into()
+    }
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Presence(error) => error.into(),
+            EngineError::Store(error) => error.into(),
+            EngineError::Contention => Self::because(GraphError::unavailable(STORE_RETRY_SECS), error),
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) | StoreError::Conflict => {
+                Self::because(GraphError::unavailable(STORE_RETRY_SECS), error)
+            }
+            StoreError::TooLarge(_) => Self::because(GraphError::body_too_large(), error),
+            StoreError::Corrupt(_) => Self::because(GraphError::internal(), error),
+        }
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => GraphError::body_too_large().into(),
+            BodyError::UnknownEncoding => GraphError::unsupported_content_encoding().into(),
+            // The text makes SDKs that compress try again without (presence-api §18).
+            BodyError::Undecodable | BodyError::TooSlow | BodyError::Broken => {
+                Self::because(GraphError::unreadable_payload(), format!("the body could not be read: {error:?}"))
+            }
+        }
+    }
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        let problem = match error {
+            TokenError::Empty => TokenProblem::Empty,
+            TokenError::NotAJwt | TokenError::TooLarge => TokenProblem::Malformed,
+            TokenError::Expired | TokenError::NotYetValid => TokenProblem::Expired,
+            TokenError::WrongAudience => TokenProblem::WrongAudience,
+            TokenError::UnknownKey
+            | TokenError::BadSignature
+            | TokenError::WrongAlgorithm
+            | TokenError::WrongIssuer
+            | TokenError::WrongTenant
+            | TokenError::MissingClaim(_) => TokenProblem::Invalid,
+        };
+        Self::because(GraphError::invalid_token(problem), error)
+    }
+}

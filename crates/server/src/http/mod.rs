@@ -1,0 +1,7 @@
+//! HTTP itself: connections, bodies, answers, and the one door for errors. Nothing here knows presence.
+
+pub(crate) mod body;
+pub mod connection;
+pub(crate) mod encode;
+pub(crate) mod error;
+pub(crate) mod reply;

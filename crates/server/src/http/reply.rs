@@ -1,0 +1,112 @@
+//! What a handler answers, before it becomes an HTTP response or a part of a batch.
+
+use bytes::Bytes;
+use graph::error::{GraphError, InnerError, www_authenticate};
+use graph::{Method, headers};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use presence::Timestamp;
+
+/// A success: status, and a body with its type when there is one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) content_type: Option<&'static str>,
+    /// Whether the body is OData, and says so in a header.
+    pub(crate) is_odata: bool,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    /// 200 without a body and without a Content-Type: what every presence action answers (presence-api §6).
+    pub(crate) fn empty() -> Self {
+        Self::default()
+    }
+
+    /// 200 with an OData body.
+    pub(crate) fn odata(content_type: &'static str, body: Vec<u8>) -> Self {
+        Self { content_type: Some(content_type), is_odata: true, body: body.into(), ..Self::default() }
+    }
+
+    /// 200 with any other body.
+    pub(crate) fn content(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self { content_type: Some(content_type), body: body.into(), ..Self::default() }
+    }
+}
+
+/// What every answer to one request shares.
+pub(crate) struct Envelope<'a> {
+    pub(crate) request_id: &'a str,
+    pub(crate) client_request_id: Option<&'a str>,
+    /// The value of the diagnostic header.
+    pub(crate) diagnostic: &'a HeaderValue,
+    /// Where a 401 sends the client to sign in.
+    pub(crate) authorization_uri: &'a str,
+    pub(crate) tls: bool,
+    /// Wall-clock time, for `innerError.date`.
+    pub(crate) date: Timestamp,
+}
+
+impl Envelope<'_> {
+    pub(crate) fn inner_error(&self) -> InnerError<'_> {
+        InnerError { date: self.date, request_id: self.request_id, client_request_id: self.client_request_id }
+    }
+
+    /// The response of a success.
+    pub(crate) fn success(&self, reply: Reply) -> Response<Full<Bytes>> {
+        let mut response = self.response(reply.status, reply.content_type, reply.body);
+        if reply.is_odata {
+            insert(&mut response, headers::ODATA_VERSION.0, headers::ODATA_VERSION.1);
+        }
+        response
+    }
+
+    /// The response of a failure.
+    pub(crate) fn failure(&self, error: &GraphError) -> Response<Full<Bytes>> {
+        let mut body = Vec::new();
+        error.write(&mut body, &self.inner_error());
+        let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = self.response(status, Some(headers::CONTENT_TYPE_ERROR), body.into());
+        if let Some(allow) = &error.allow {
+            let methods: Vec<&str> = allow.iter().copied().map(Method::as_str).collect();
+            insert(&mut response, ALLOW, &methods.join(", "));
+        }
+        if let Some(seconds) = error.retry_after_secs {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            insert(&mut response, WWW_AUTHENTICATE, &www_authenticate(self.authorization_uri));
+        }
+        response
+    }
+
+    fn response(&self, status: StatusCode, content_type: Option<&'static str>, body: Bytes) -> Response<Full<Bytes>> {
+        let length = body.len();
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = status;
+        let fields = response.headers_mut();
+        if let Some(content_type) = content_type {
+            fields.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        fields.insert(CONTENT_LENGTH, length.into());
+        fields.insert(CACHE_CONTROL, HeaderValue::from_static(headers::CACHE_CONTROL.1));
+        fields.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        fields.insert(headers::DIAGNOSTIC, self.diagnostic.clone());
+        insert(&mut response, headers::REQUEST_ID, self.request_id);
+        insert(&mut response, headers::CLIENT_REQUEST_ID, self.client_request_id.unwrap_or(self.request_id));
+        if self.tls {
+            insert(&mut response, headers::STRICT_TRANSPORT_SECURITY.0, headers::STRICT_TRANSPORT_SECURITY.1);
+        }
+        response
+    }
+}
+
+/// Sets a header unless its value cannot be one. The names are ours, the values were read from headers or made here.
+fn insert(response: &mut Response<Full<Bytes>>, name: impl TryInto<HeaderName>, value: &str) {
+    if let (Ok(name), Ok(value)) = (name.try_into(), HeaderValue::from_str(value)) {
+        response.headers_mut().insert(name, value);
+    }
+}

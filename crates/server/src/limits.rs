@@ -1,0 +1,40 @@
+//! Every bound of the door: bodies, headers, connections, time. The contract's own numbers are in `presence::limits` and
+//! `graph`; these are ours unless a source is named.
+
+use std::time::Duration;
+
+/// Largest request body, in bytes, as sent and again after decompression: the usual figure of Graph (presence-api §13.2).
+pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long a client may take to send a body.
+pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take to send the head of a request, and how long a connection may idle between two.
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take for the TLS handshake.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest head of a request, in bytes: an over-long token is still read, to be refused with its proper error.
+pub const HEADER_BYTES_MAX: usize = 128 * 1024;
+/// Header fields of one request.
+pub const HEADERS_MAX: usize = 100;
+/// Connections open at a time, over all listeners; the next one is told 503 and closed.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// HTTP/2 requests in flight on one connection.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// How often an HTTP/2 connection is asked whether it is still there.
+pub const HTTP2_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long requests in flight may take to finish when the server stops.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long to wait before accepting again after the machine refused a socket.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// Decompressed bytes for one compressed byte beyond which a body is taken for a bomb, once past
+/// [`GZIP_RATIO_FROM`] bytes. JSON of presence calls compresses by less than twenty to one.
+pub const GZIP_RATIO_MAX: usize = 200;
+/// Where [`GZIP_RATIO_MAX`] begins to count, in decompressed bytes.
+pub const GZIP_RATIO_FROM: usize = 256 * 1024;
+/// Smallest body worth compressing, in bytes.
+pub const GZIP_REPLY_FROM: u64 = 1_024;
+/// Longest `client-request-id` that is echoed, in characters; a longer one counts as none.
+pub const CLIENT_REQUEST_ID_CHARS_MAX: usize = 128;
+/// What is read and thrown away of a body nobody wants, so that a client still sending can read its answer.
+pub const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long that may take.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,0 +1,143 @@
+//! Everything of ours that is not Graph, under one root: `/_presenced/v1/`.
+
+use graph::path::Route;
+use graph::{GraphError, Method, Operation};
+use http::StatusCode;
+use presence::{Command, UserId};
+
+use crate::api::{BodySource, Facts, Visitor};
+use crate::app::App;
+use crate::emulator;
+use crate::http::connection::Peer;
+use crate::http::error::Refusal;
+use crate::http::reply::Reply;
+
+/// The root of everything of ours.
+pub(crate) const ROOT: &str = "/_presenced/v1/";
+
+/// The description of what is below [`ROOT`].
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// The path below the root, if it is one of ours.
+pub(crate) fn strip_root(path: &str) -> Option<&str> {
+    path.strip_prefix(ROOT).or_else(|| path.starts_with("/_presenced").then_some(""))
+}
+
+impl App {
+    /// Answers a request below the root.
+    pub(crate) async fn own(
+        &self,
+        rest: &str,
+        head: &http::request::Parts,
+        body: &mut BodySource,
+        peer: Peer,
+        facts: &mut Facts,
+    ) -> Result<Reply, Refusal> {
+        let segments: Vec<&str> = rest.trim_end_matches('/').split('/').collect();
+        let method = head.method.as_str();
+        match segments[..] {
+            ["openapi.json"] => only(method, &["GET"], || Ok(Reply::content("application/json", OPENAPI))),
+            ["users", key, "presence", "explanation"] => {
+                only(method, &["GET"], || Ok(()))?;
+                let (visitor, user) = self.visit(key, head, facts, Operation::GetPresence)?;
+                self.explain(visitor, user).await
+            }
+            ["users", key, "outOfOffice"] => {
+                only(method, &["PUT", "DELETE"], || Ok(()))?;
+                let (visitor, user) = self.visit(key, head, facts, Operation::SetPresence)?;
+                let window = match method {
+                    "DELETE" => None,
+                    _ => Some(graph::calendar::out_of_office(&body.read(&head.headers).await?)?),
+                };
+                self.feed(visitor, user, Command::SetOutOfOffice(window)).await
+            }
+            ["users", key, "scheduledLocations"] => {
+                only(method, &["PUT", "DELETE"], || Ok(()))?;
+                let (visitor, user) = self.visit(key, head, facts, Operation::SetPresence)?;
+                let schedule = match method {
+                    "DELETE" => presence::Schedule::default(),
+                    _ => graph::calendar::schedule(&body.read(&head.headers).await?)?,
+                };
+                self.feed(visitor, user, Command::SetSchedule(schedule)).await
+            }
+            _ => self.control(&segments, head, body, peer).await,
+        }
+    }
+
+    /// The emulator's own resources.
+    async fn control(
+        &self,
+        segments: &[&str],
+        head: &http::request::Parts,
+        body: &mut BodySource,
+        peer: Peer,
+    ) -> Result<Reply, Refusal> {
+        let unknown = || GraphError::segment_not_found(segments.last().copied().unwrap_or_default());
+        let emulator = self.emulator.as_ref().ok_or_else(unknown)?;
+        emulator::guard(peer, &head.headers, &head.uri)?;
+        let method = head.method.as_str();
+        match *segments {
+            ["clock"] => only(method, &["GET"], || Ok(self.clock_now(emulator))),
+            ["clock", action] => {
+                only(method, &["POST"], || Ok(()))?;
+                let body = body.read(&head.headers).await?;
+                self.move_clock(emulator, action, &body).await
+            }
+            ["token"] => {
+                only(method, &["GET"], || Ok(()))?;
+                let query = graph::odata::Query::parse(head.uri.query().unwrap_or_default())?;
+                let user = query.pairs().find(|(name, _)| *name == "user").map(|(_, value)| value);
+                self.ready_token(emulator, user)
+            }
+            ["users"] => {
+                only(method, &["POST"], || Ok(()))?;
+                let bytes = body.read(&head.headers).await?;
+                let content_type = head.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+                self.import_users(emulator.tenant, content_type, &bytes).await
+            }
+            _ => Err(unknown().into()),
+        }
+    }
+
+    /// Who calls, and about whom: the same checks in the same order as on the Graph side.
+    fn visit(
+        &self,
+        key: &str,
+        head: &http::request::Parts,
+        facts: &mut Facts,
+        like: Operation,
+    ) -> Result<(Visitor, UserId), Refusal> {
+        // The user's key is spelled as in a Graph URL, and read by the same code.
+        let route = Route::parse(&format!("/v1.0/users/{key}/presence"))?;
+        let visitor = self.authenticate(&head.headers)?;
+        facts.operation = Some(like);
+        facts.tenant = Some(visitor.tenant);
+        facts.app = Some(visitor.app);
+        route.check_me(&visitor.grant)?;
+        let target = self.resolve(visitor, route.address.as_ref());
+        like.row().authorize(&visitor.grant, target)?;
+        let known = target.filter(|user| self.directory().has_user(visitor.tenant, *user));
+        Ok((visitor, known.ok_or_else(GraphError::user_not_found)?))
+    }
+
+    async fn explain(&self, visitor: Visitor, user: UserId) -> Result<Reply, Refusal> {
+        let reading = self.engine.read(&[visitor.key(user)]).await?;
+        let record = reading.users.first().cloned().unwrap_or_default();
+        let body = graph::explanation::to_json(user, &record.explain(reading.now));
+        Ok(Reply::content("application/json", body))
+    }
+
+    async fn feed(&self, visitor: Visitor, user: UserId, command: Command) -> Result<Reply, Refusal> {
+        self.engine.execute(visitor.key(user), command).await?;
+        Ok(Reply { status: StatusCode::NO_CONTENT, ..Reply::empty() })
+    }
+}
+
+/// Goes on if the method is one of these.
+fn only<T>(method: &str, allowed: &[&'static str], go_on: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+    if allowed.contains(&method) || (method == "HEAD" && allowed.contains(&"GET")) {
+        return go_on();
+    }
+    let allow = allowed.iter().map(|name| Method::parse(name)).filter(|method| *method != Method::Other);
+    Err(GraphError::method_not_allowed(allow.collect()).into())
+}
