@@ -157,7 +157,7 @@ impl FrameReader {
     /// was begun after group `number` was durable.
     fn scan(&mut self, from: u64, search_from: u64, number: u64) -> Result<Scan, OpenError> {
         let mut scan = Scan { later_group: None, last_byte: None };
-        let mut buffer = vec![0; WINDOW_BYTES];
+        let mut buffer = vec![0; window_bytes(self.length - from)];
         let mut at = from;
         while at < self.length {
             let read = self.file.read_at(at, &mut buffer);
@@ -200,6 +200,10 @@ fn damaged(path: &str, offset: u64, what: impl Into<String>) -> OpenError {
     OpenError::Damaged { path: path.into(), offset, what: what.into() }
 }
 
+fn window_bytes(rest: u64) -> usize {
+    rest.min(WINDOW_BYTES as u64) as usize
+}
+
 /// The part of a file that is in memory.
 #[derive(Default)]
 struct Window {
@@ -215,8 +219,7 @@ impl Window {
             window.bytes.get(from..from.checked_add(buffer.len())?).map(|bytes| (from, bytes.len()))
         };
         let Some((from, length)) = in_window(self) else {
-            let wanted = buffer.len().max(WINDOW_BYTES);
-            self.bytes.resize(wanted, 0);
+            self.bytes.resize(buffer.len().max(window_bytes(file.length()?.saturating_sub(at))), 0);
             let read = file.read_at(at, &mut self.bytes)?;
             self.bytes.truncate(read);
             self.start = at;

@@ -95,21 +95,22 @@ pub(super) fn recover(disk: &dyn Disk, table: &Table) -> Result<(Recovery, Posit
         recovery.removed_files += snapshot::remove_before(disk, number)
             .map_err(failed("removing what the snapshot replaces in"))?;
     }
-    let mut logs: Vec<u64> = names.iter().filter_map(|name| number_of(name, "log-")).collect();
-    logs.retain(|number| *number >= first_log);
-    logs.sort_unstable();
-    if newest.is_some() && logs.is_empty() {
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name, "log-")).collect();
+    numbers.retain(|number| *number >= first_log);
+    numbers.sort_unstable();
+    if newest.is_some() && numbers.is_empty() {
         let path = disk.describe(&log_name(first_log));
         return Err(OpenError::Missing {
             path,
             what: "the snapshot beside it says that it was there".into(),
         });
     }
-    let next_log = logs.last().map_or(1, |last| last + 1);
+    let next_log = numbers.last().map_or(1, |last| last + 1);
 
     let mut log_bytes = 0;
     let mut readers = Vec::new();
-    for number in logs {
+    for number in &numbers {
+        let number = *number;
         let reader = FrameReader::open(disk, &log_name(number), FileKind::Log, number)?;
         log_bytes += reader.length();
         readers.push(reader);
@@ -143,6 +144,11 @@ pub(super) fn recover(disk: &dyn Disk, table: &Table) -> Result<(Recovery, Posit
         match limit {
             Some(limit) if next_group == limit => {}
             Some(limit) => {
+                if last != LastEntry::Change || reader.tail(next_group)? == Tail::Clean {
+                    let path = disk.describe(&log_name(numbers[place + 1]));
+                    let what = format!("it begins with group {limit}, and group {next_group} is in no file");
+                    return Err(OpenError::Missing { path, what });
+                }
                 let what = format!("group {next_group} cannot be read, but the next log begins with {limit}");
                 return Err(reader.damaged(what));
             }
