@@ -1,4 +1,5 @@
 //! The key ring from outside: tokens, the development issuer and certificates, with a fixed instant and no network.
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod authority;
 mod certificates;
