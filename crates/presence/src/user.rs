@@ -575,6 +575,21 @@ mod tests {
     }
 
     #[test]
+    fn what_would_outlive_the_end_of_time_ends_there() {
+        check(
+            "
+            9999-12-30T22:00:00Z desk set Available/Available for 4h
+            9999-12-30T22:00:00Z prefer Busy/Busy
+            9999-12-30T22:00:00Z manual office
+            9999-12-30T22:00:00Z sees Busy/Busy manual office next 9999-12-30T22:00:00.999999999Z
+            9999-12-30T22:00:00.999999999Z sees Offline/Offline nowhere next never
+            9999-12-30T22:00:00.999999999Z desk set Busy/InACall
+            9999-12-30T22:00:00.999999999Z sees Offline/Offline next never
+            ",
+        );
+    }
+
+    #[test]
     fn settling_moves_a_user_to_the_instant_and_shows_the_same() {
         check(
             "

@@ -361,7 +361,7 @@ mod tests {
     fn of_overlapping_segments_the_most_precise_wins_then_the_one_that_began_last() {
         check(
             "
-            00:00     schedule office@hq 10:00..20:00 remote 15:00..40:00 time-off 30:00..35:00
+            00:00     schedule office@hq 10:00..20:00 time-off 30:00..35:00 remote 15:00..40:00
             15:00     sees scheduled office@hq
             20:00     sees scheduled remote
             30:00     sees scheduled time-off
