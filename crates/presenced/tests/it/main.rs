@@ -1,0 +1,10 @@
+//! The real binary, as its users meet it: over sockets, from a shell, from the official SDK, and killed without warning.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod bad_input;
+mod cli;
+mod crash;
+mod graph_api;
+mod python_sdk;
+mod serve;
+mod support;

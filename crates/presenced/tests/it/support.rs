@@ -1,0 +1,224 @@
+//! A real server for a test, and a small client that says exactly what it sends.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_presenced");
+pub(crate) const APP: &str = "22553876-f5ab-4529-bffb-cfe50aa89f87";
+pub(crate) const USER_A: &str = "fa8bf3dc-eca7-46b7-bad1-db199b62afc3";
+pub(crate) const USER_B: &str = "66825e03-7ef5-42da-9069-724602c31f6b";
+/// How long a socket may be silent before a test calls it hung. Only a failure takes so long.
+pub(crate) const HUNG: Duration = Duration::from_secs(60);
+
+/// A running `presenced`; killed when dropped.
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) http: SocketAddr,
+    pub(crate) banner: String,
+}
+
+impl Server {
+    /// `presenced dev --in-memory` on free ports.
+    pub(crate) fn dev() -> Self {
+        Self::dev_with(&["--in-memory"])
+    }
+
+    /// `presenced dev` on free ports, keeping its data in a folder.
+    pub(crate) fn dev_in(folder: &Path) -> Self {
+        Self::dev_with(&["--data-dir", folder.to_str().unwrap()])
+    }
+
+    fn dev_with(arguments: &[&str]) -> Self {
+        let mut child = Command::new(BINARY)
+            .args(["dev", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--log", "warn"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut banner = String::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        while !banner.contains("/clearPresence\n") {
+            assert!(lines.read_line(&mut banner).unwrap() > 0, "presenced ended early: {banner}");
+        }
+        let http = banner.lines().find_map(|line| line.trim().strip_prefix("HTTP ")).unwrap();
+        let port = http.trim().trim_end_matches("/v1.0").rsplit(':').next().unwrap();
+        let http = format!("127.0.0.1:{port}").parse().unwrap();
+        Self { child, http, banner }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.http)
+    }
+
+    /// An application token, or the delegated token of a user.
+    pub(crate) fn token(&self, user: Option<&str>) -> String {
+        let query = user.map_or_else(String::new, |user| format!("?user={user}"));
+        let answer = self.send("GET", &format!("/_presenced/v1/token{query}"), &[], b"");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.text()
+    }
+
+    pub(crate) fn advance(&self, duration: &str) {
+        let body = json!({ "duration": duration }).to_string();
+        let answer = self.send("POST", "/_presenced/v1/clock/advance", &[JSON], body.as_bytes());
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
+    /// Sends one request on a connection of its own.
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.http);
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() || method == "POST" {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        head.push_str("\r\n");
+        self.send_raw(&[head.as_bytes(), body].concat())
+    }
+
+    /// Sends bytes as they are, and reads what comes back until the connection ends.
+    pub(crate) fn send_raw(&self, bytes: &[u8]) -> Answer {
+        let mut stream = self.connect();
+        // A server that has answered may close before it has read everything.
+        let _ = stream.write_all(bytes);
+        read_answer(&mut stream)
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.http).unwrap();
+        stream.set_read_timeout(Some(HUNG)).unwrap();
+        stream.set_write_timeout(Some(HUNG)).unwrap();
+        stream
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+/// A caller with a token, on connections of its own.
+pub(crate) struct Caller<'s> {
+    server: &'s Server,
+    authorization: String,
+}
+
+impl<'s> Caller<'s> {
+    pub(crate) fn application(server: &'s Server) -> Self {
+        Self { server, authorization: format!("Bearer {}", server.token(None)) }
+    }
+
+    pub(crate) fn user(server: &'s Server, user: &str) -> Self {
+        Self { server, authorization: format!("Bearer {}", server.token(Some(user))) }
+    }
+
+    pub(crate) fn authorization(&self) -> (&str, &str) {
+        ("Authorization", &self.authorization)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.server.send("GET", path, &[self.authorization()], b"")
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_bytes(path, body.to_string().as_bytes())
+    }
+
+    pub(crate) fn post_bytes(&self, path: &str, body: &[u8]) -> Answer {
+        self.server.send("POST", path, &[self.authorization(), JSON], body)
+    }
+
+    /// `availability/activity` of a user.
+    pub(crate) fn pair(&self, user: &str) -> String {
+        let presence = self.get(&format!("/v1.0/users/{user}/presence")).json();
+        let text = |name: &str| presence[name].as_str().unwrap().to_owned();
+        format!("{}/{}", text("availability"), text("activity"))
+    }
+
+    pub(crate) fn set(&self, user: &str, availability: &str, activity: &str, expiration: &str) -> Answer {
+        self.post(
+            &format!("/v1.0/users/{user}/presence/setPresence"),
+            &json!({ "sessionId": APP, "availability": availability, "activity": activity,
+                "expirationDuration": expiration }),
+        )
+    }
+
+    pub(crate) fn clear(&self, user: &str) -> Answer {
+        self.post(&format!("/v1.0/users/{user}/presence/clearPresence"), &json!({ "sessionId": APP }))
+    }
+}
+
+/// An HTTP response, taken apart.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Status and code of a Graph error whose envelope is whole: every member there, ids equal to the headers'.
+    pub(crate) fn error(&self) -> (u16, String, String) {
+        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+        let body = self.json();
+        let error = &body["error"];
+        let inner = &error["innerError"];
+        assert_eq!(inner["request-id"].as_str(), self.header("request-id"), "{self:?}");
+        assert_eq!(inner["client-request-id"].as_str(), self.header("client-request-id"), "{self:?}");
+        assert_eq!(inner["date"].as_str().map(str::len), Some("2026-03-02T08:15:30".len()), "{self:?}");
+        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{body}")).to_owned();
+        (self.status, text(&error["code"]), text(&error["message"]))
+    }
+}
+
+/// Reads one response to the end of the connection.
+pub(crate) fn read_answer(stream: &mut TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut bytes) {
+        let is_hung = matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
+        assert!(!is_hung, "the server hangs after {:?}", String::from_utf8_lossy(&bytes));
+    }
+    parse_answer(&bytes)
+}
+
+/// Takes the last response of a connection apart; interim ones such as 100 come before it.
+pub(crate) fn parse_answer(bytes: &[u8]) -> Answer {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
+    let end = end.unwrap_or_else(|| panic!("no response: {:?}", String::from_utf8_lossy(bytes)));
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let mut lines = head.split("\r\n");
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    if status == 100 {
+        return parse_answer(&bytes[end + 4..]);
+    }
+    let headers = lines.filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.to_owned(), v.to_owned()));
+    Answer { status, headers: headers.collect(), body: bytes[end + 4..].to_vec() }
+}
