@@ -89,13 +89,16 @@ mod tests {
         let at = |time: &str| format!(r#"{{"dateTime":"2026-03-02T{time}"}}"#);
         let backwards = format!(r#"{{"startDateTime":{},"endDateTime":{}}}"#, at("12:00"), at("11:00"));
         assert_eq!(out_of_office(backwards.as_bytes()).unwrap_err().code.as_str(), "InvalidArgument");
-        for body in [
-            r#"{}"#.to_owned(),
-            r#"{"value":[{}]}"#.to_owned(),
-            format!(r#"{{"value":[{{"workLocationType":"office","startDateTime":{}}}]}}"#, at("12:00")),
+        let starts = format!(r#""workLocationType":"office","startDateTime":{}"#, at("12:00"));
+        for (segment, missing) in [
+            ("{}", "WorkLocationType"),
+            (r#"{"workLocationType":"office"}"#, "StartDateTime"),
+            (&format!("{{{starts}}}"), "EndDateTime"),
         ] {
-            assert_eq!(schedule(body.as_bytes()).unwrap_err().code.as_str(), "InvalidArgument", "{body}");
+            let error = schedule(format!(r#"{{"value":[{segment}]}}"#).as_bytes()).unwrap_err();
+            assert_eq!(error, GraphError::required(missing), "{segment}");
         }
+        assert_eq!(schedule(b"{}").unwrap_err(), GraphError::required("Value"));
         assert_eq!(schedule(br#"{"value":1}"#).unwrap_err(), GraphError::unreadable_payload());
     }
 }

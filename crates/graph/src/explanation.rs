@@ -215,6 +215,23 @@ mod tests {
     }
 
     #[test]
+    fn a_session_as_strong_but_older_was_set_earlier_and_a_preference_hides_them_all() {
+        let at = "2026-03-02T08:00:00Z";
+        let two = [(at, set(1, SessionPair::InACall)), (at, set(2, SessionPair::InAConferenceCall))];
+        let value = explained(two.clone(), at);
+        assert_eq!(value["sessions"][0]["outcome"], "setEarlier");
+        assert_eq!(value["sessions"][0]["beatenBy"], value["sessions"][1]["application"]);
+        let pair = presence::PreferredPair::OffWork;
+        let prefer = (at, Command::SetPreferredPresence { pair, lifetime: pair.default_lifetime() });
+        let value = explained(two.into_iter().chain([prefer.clone()]), at);
+        assert_eq!(value["rule"], "preferredPresence");
+        assert_eq!(value["sessions"][1]["outcome"], "hiddenByPreferredPresence");
+        assert_eq!(value["preferredPresence"]["activity"], "OffWork");
+        assert_eq!(value["preferredPresence"]["outcome"], "shown");
+        assert_eq!(explained([prefer], at)["preferredPresence"]["outcome"], "asleepWithoutSession");
+    }
+
+    #[test]
     fn layers_of_the_work_location_say_what_hides_them() {
         let zone = jiff::tz::TimeZone::UTC;
         let place = |kind, place: &str| Location { kind, place: PlaceId::new(place).unwrap() };

@@ -18,7 +18,8 @@ pub struct Filter(Node);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Node {
-    Equal(UserProperty, Literal),
+    /// One node for a whole `in` list, so that a property is looked at once however many values it is compared to.
+    OneOf(UserProperty, Vec<Literal>),
     StartsWith(UserProperty, String),
     EndsWith(UserProperty, String),
     /// Every one of these words begins some word of the property.
@@ -117,11 +118,16 @@ impl Filter {
 impl Node {
     fn matches(&self, user: &User) -> bool {
         match self {
-            Self::Equal(property, literal) => match (user.value(*property), literal) {
-                (Value::Bool(value), Literal::Bool(wanted)) => value == *wanted,
-                (Value::Text(None), Literal::Null) => true,
-                (_, Literal::Text(wanted)) => text(user, *property).is_some_and(|text| text == *wanted),
-                _ => false,
+            Self::OneOf(property, literals) => match user.value(*property) {
+                Value::Bool(value) => literals.contains(&Literal::Bool(value)),
+                Value::Text(None) => literals.contains(&Literal::Null),
+                Value::Id(_) | Value::Text(Some(_)) | Value::List(_) => {
+                    text(user, *property).is_some_and(|text| {
+                        literals
+                            .iter()
+                            .any(|literal| matches!(literal, Literal::Text(wanted) if *wanted == text))
+                    })
+                }
             },
             Self::StartsWith(property, start) => {
                 text(user, *property).is_some_and(|text| text.starts_with(start))
@@ -238,23 +244,23 @@ impl<'a> Parser<'a> {
         let operator = self.peek();
         if operator.eq_ignore_ascii_case("eq") {
             self.next();
-            return Ok(Node::Equal(property, self.literal(property)?));
+            return Ok(Node::OneOf(property, vec![self.literal(property)?]));
         }
         if operator.eq_ignore_ascii_case("ne") {
             self.need_advanced("NotEqual")?;
             self.next();
-            return Ok(Node::Not(Box::new(Node::Equal(property, self.literal(property)?))));
+            return Ok(Node::Not(Box::new(Node::OneOf(property, vec![self.literal(property)?]))));
         }
         if operator.eq_ignore_ascii_case("in") {
             self.next();
             self.expect("(")?;
-            let mut nodes = vec![Node::Equal(property, self.literal(property)?)];
+            let mut literals = vec![self.literal(property)?];
             while self.peek() == "," {
                 self.next();
-                nodes.push(Node::Equal(property, self.literal(property)?));
+                literals.push(self.literal(property)?);
             }
             self.expect(")")?;
-            return Ok(Node::Any(nodes));
+            return Ok(Node::OneOf(property, literals));
         }
         Err(self.error())
     }
