@@ -50,7 +50,11 @@ pub(crate) fn property<S: Strategy>(
     };
     match TestRunner::new(config).run(&values, claim) {
         Ok(()) => {}
-        Err(TestError::Fail(reason, value)) => panic!("{reason}\n{value:#?}"),
+        Err(TestError::Fail(reason, value)) => {
+            // Printing plays the history, which is better done before the panic than within it.
+            let value = format!("{value:#?}");
+            panic!("{reason}\n{value}")
+        }
         Err(TestError::Abort(reason)) => panic!("{reason}"),
     }
 }
@@ -76,20 +80,27 @@ impl History {
     }
 }
 
-/// The history as a timeline, with what is seen at its end.
+/// The history as a timeline, with what is seen at its end. One that panics is told up to the line that does.
 impl fmt::Debug for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut user = UserPresence::default();
         writeln!(f)?;
         for (at, action) in &self.0 {
             write!(f, "{} {action}", Instant(*at))?;
-            match action.perform(&mut user, *at) {
-                Ok(()) => writeln!(f)?,
-                Err(refused) => writeln!(f, " refused {refused:?}")?,
+            match caught(|| action.perform(&mut user, *at)) {
+                Some(Ok(())) => writeln!(f)?,
+                Some(Err(refused)) => writeln!(f, " refused {refused:?}")?,
+                None => return writeln!(f),
             }
         }
-        writeln!(f, "{} {}", Instant(self.end()), Sight::of(&user, self.end()))
+        let sight = caught(|| Sight::of(&user, self.end()).to_string()).unwrap_or("sees".into());
+        writeln!(f, "{} {sight}", Instant(self.end()))
     }
+}
+
+/// The answer of `rule`, or `None` where it panics: a broken rule does not keep its history from being printed.
+fn caught<T>(rule: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(rule)).ok()
 }
 
 /// What everyone sees, without its version.
