@@ -138,29 +138,41 @@ pub(crate) struct CaArgs {
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
     /// Base URL of the server, without version.
-    #[arg(long, env = "PRESENCED_HTTP_URL", default_value = "http://127.0.0.1:7080", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "PRESENCED_HTTP_URL",
+        default_value = "http://127.0.0.1:7080",
+        value_name = "URL"
+    )]
     pub(crate) url: String,
     /// PEM file with the certificate authority to trust besides the usual ones.
-    #[arg(long, env = "PRESENCED_CA", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, global = true, env = "PRESENCED_CA", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) ca: Option<PathBuf>,
     /// Access token to use. Without one, client id and secret are used, or else the emulator is asked for one.
-    #[arg(long, env = "PRESENCED_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(long, global = true, env = "PRESENCED_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
     /// Tenant to sign in to.
-    #[arg(long, env = "PRESENCED_TENANT", value_name = "GUID")]
+    #[arg(long, global = true, env = "PRESENCED_TENANT", value_name = "GUID")]
     pub(crate) tenant: Option<String>,
     /// Client id to sign in with.
-    #[arg(long, env = "PRESENCED_CLIENT_ID", value_name = "GUID")]
+    #[arg(long, global = true, env = "PRESENCED_CLIENT_ID", value_name = "GUID")]
     pub(crate) client_id: Option<String>,
     /// Client secret to sign in with.
-    #[arg(long, env = "PRESENCED_CLIENT_SECRET", hide_env_values = true, value_name = "SECRET")]
+    #[arg(
+        long,
+        global = true,
+        env = "PRESENCED_CLIENT_SECRET",
+        hide_env_values = true,
+        value_name = "SECRET"
+    )]
     pub(crate) client_secret: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct OutputArgs {
     /// Print JSON, as the server sent it.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) json: bool,
 }
 

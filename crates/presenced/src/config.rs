@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use graph::{Access, OPERATIONS};
+use graph::operations::is_application_permission;
 use serde::Deserialize;
 
 /// Problems named at most; a file with more is not a configuration.
@@ -107,7 +107,10 @@ pub(crate) struct Application {
 /// Never the secret, not even its digest.
 impl fmt::Debug for Application {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Application").field("id", &self.id).field("roles", &self.roles).finish_non_exhaustive()
+        f.debug_struct("Application")
+            .field("id", &self.id)
+            .field("roles", &self.roles)
+            .finish_non_exhaustive()
     }
 }
 
@@ -184,7 +187,10 @@ impl Config {
             problems.push(format!("public_url: {:?} is not a URL of scheme and host alone", self.public_url));
         }
         if self.throttle.requests_per_30_seconds == Some(0) {
-            problems.push("[throttle] requests_per_30_seconds: 0 would refuse everything; leave it out instead".to_owned());
+            problems.push(
+                "[throttle] requests_per_30_seconds: 0 would refuse everything; leave it out instead"
+                    .to_owned(),
+            );
         }
         if self.tenants.is_empty() {
             problems.push("there is no [[tenant]]".to_owned());
@@ -259,16 +265,6 @@ fn read_leniently(text: &str) -> (Config, Vec<String>) {
         text.replace_range(start..end, &blank);
     }
     (Config::default(), problems)
-}
-
-/// Whether some operation lets applications in by this permission.
-fn is_application_permission(name: &str) -> bool {
-    OPERATIONS.iter().any(|row| match &row.access {
-        Access::Presence(permissions) | Access::Directory(permissions) => {
-            permissions.application.iter().any(|permission| permission.as_str() == name)
-        }
-        Access::Anyone | Access::AnyToken => false,
-    })
 }
 
 fn is_guid(text: &str) -> bool {

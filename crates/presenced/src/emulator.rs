@@ -198,7 +198,11 @@ fn base_url(scheme: &str, address: SocketAddr) -> String {
 /// Every address by which a client on this machine may know the server; tokens may name any of them as their issuer.
 fn base_urls(https: SocketAddr, http: SocketAddr) -> Vec<String> {
     let of = |scheme: &str, address: SocketAddr| {
-        [base_url(scheme, address), format!("{scheme}://127.0.0.1:{}", address.port()), format!("{scheme}://[::1]:{}", address.port())]
+        [
+            base_url(scheme, address),
+            format!("{scheme}://127.0.0.1:{}", address.port()),
+            format!("{scheme}://[::1]:{}", address.port()),
+        ]
     };
     of("https", https).into_iter().chain(of("http", http)).collect()
 }
@@ -213,7 +217,9 @@ struct KeptClock {
 fn clock(latest: Option<Timestamp>, file: Option<&Path>) -> anyhow::Result<VirtualClock> {
     let kept = match file.map(std::fs::read) {
         Some(Ok(bytes)) => Some(serde_json::from_slice::<KeptClock>(&bytes).context("clock.json")?),
-        Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).context("clock.json"),
+        Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).context("clock.json");
+        }
         Some(Err(_)) | None => None,
     };
     let state = kept.map_or_else(ClockState::default, |kept| ClockState {

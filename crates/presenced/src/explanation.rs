@@ -16,7 +16,11 @@ pub(crate) fn lines(user: &str, explanation: &Value) -> Vec<String> {
             "asleepWithoutSession" => "asleep: there is no presence session",
             _ => "shown",
         };
-        lines.push(format!("  preferred  {}  until {}  {outcome}", pair(preferred), time(&preferred["expiresAt"])));
+        lines.push(format!(
+            "  preferred  {}  until {}  {outcome}",
+            pair(preferred),
+            time(&preferred["expiresAt"])
+        ));
     }
     let window = &explanation["outOfOffice"];
     if !window.is_null() {
@@ -27,7 +31,11 @@ pub(crate) fn lines(user: &str, explanation: &Value) -> Vec<String> {
     let location = &explanation["workLocation"];
     if text(&location["source"]) != "none" {
         let place = location["placeId"].as_str().map_or_else(String::new, |place| format!(" at {place}"));
-        lines.push(format!("  works {}{place} ({})", text(&location["workLocationType"]), text(&location["source"])));
+        lines.push(format!(
+            "  works {}{place} ({})",
+            text(&location["workLocationType"]),
+            text(&location["source"])
+        ));
     }
     let next = &explanation["nextChange"];
     lines.push(match next.is_null() {

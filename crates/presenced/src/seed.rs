@@ -32,8 +32,20 @@ pub(crate) const ROLES: [Permission; 2] = [Permission::PresenceReadWriteAll, Per
 const USERS: [(UserId, &str, &str, &str, &str); 4] = [
     (USER_A, "ana.fuentes", "Ana", "Fuentes", "Europe/Madrid"),
     (USER_B, "bruno.keller", "Bruno", "Keller", "W. Europe Standard Time"),
-    (UserId::from_u128(0x3c1f0d0e_5b7a_4a53_9a0e_6a1f2b3c4d5e), "chidi.okafor", "Chidi", "Okafor", "Africa/Lagos"),
-    (UserId::from_u128(0x9d4c7a52_1e6b_4f0d_8a35_7b21c60e94f8), "dana.levi", "Dana", "Levi", "Pacific Standard Time"),
+    (
+        UserId::from_u128(0x3c1f0d0e_5b7a_4a53_9a0e_6a1f2b3c4d5e),
+        "chidi.okafor",
+        "Chidi",
+        "Okafor",
+        "Africa/Lagos",
+    ),
+    (
+        UserId::from_u128(0x9d4c7a52_1e6b_4f0d_8a35_7b21c60e94f8),
+        "dana.levi",
+        "Dana",
+        "Levi",
+        "Pacific Standard Time",
+    ),
 ];
 
 /// The users.
@@ -69,6 +81,9 @@ pub(crate) fn directory(imported: Vec<(TenantId, User)>) -> anyhow::Result<Direc
     let imported = imported.into_iter().filter(|(tenant, _)| *tenant == TENANT).map(|(_, user)| user);
     let applications = HashMap::from([(APP, application())]);
     let mut directory = Directory::default();
-    directory.insert(TENANT, Tenant::new(vec![DOMAIN.to_owned()], applications, users().into_iter().chain(imported))?);
+    directory.insert(
+        TENANT,
+        Tenant::new(vec![DOMAIN.to_owned()], applications, users().into_iter().chain(imported))?,
+    );
     Ok(directory)
 }

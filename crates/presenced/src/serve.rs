@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use engine::{Clock, Engine, RandomIds, SystemClock};
 use graph::user::User;
-use identity::{Application, Issuer, IssuerConfig, ReloadableCertificate, Secret, SecretDigest, SigningKey, Verifier};
+use identity::{
+    Application, Issuer, IssuerConfig, ReloadableCertificate, Secret, SecretDigest, SigningKey, Verifier,
+};
 use presence::TenantId;
 use server::directory::{Directory, Tenant, imported_users, keep_users};
 use server::http::connection::{Listener, serve};
@@ -23,7 +25,7 @@ use crate::config::{self, Config};
 use crate::{asked_to_stop, client, server_runtime};
 
 /// How often the TLS files are looked at for a change.
-const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Runs the server until it is asked to stop.
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
@@ -69,7 +71,9 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         let reload = move || match certificate.reload_if_changed() {
             Ok(true) => tracing::info!("the certificate was read again"),
             Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "the certificate has changed but is of no use; the old one stays"),
+            Err(error) => {
+                tracing::warn!(%error, "the certificate has changed but is of no use; the old one stays")
+            }
         };
         tasks.push(loops::start(loops::every(TLS_RELOAD_INTERVAL, reload, stop.subscribe())));
     }
@@ -95,7 +99,9 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
 pub(crate) fn import(config: Config, tenant: Option<&str>, users: &[User]) -> anyhow::Result<()> {
     let tenant = match (tenant, &config.tenants[..]) {
         (None, [only]) => only.id.parse()?,
-        (Some(id), tenants) if tenants.iter().any(|tenant| tenant.id.eq_ignore_ascii_case(id)) => id.parse()?,
+        (Some(id), tenants) if tenants.iter().any(|tenant| tenant.id.eq_ignore_ascii_case(id)) => {
+            id.parse()?
+        }
         _ => bail!("say which tenant of the configuration to import into: --import-tenant"),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -116,7 +122,10 @@ pub(crate) fn import(config: Config, tenant: Option<&str>, users: &[User]) -> an
 pub(crate) fn open_embedded(folder: &Path) -> anyhow::Result<Embedded> {
     let (store, recovery) = Embedded::open(folder, Options::default())?;
     if let Some(torn) = &recovery.torn_tail {
-        tracing::warn!(?torn, "the last write before the process ended was not finished, nor answered; it was dropped");
+        tracing::warn!(
+            ?torn,
+            "the last write before the process ended was not finished, nor answered; it was dropped"
+        );
     }
     tracing::debug!(?recovery, "the store is open");
     Ok(store)
@@ -162,7 +171,10 @@ fn application(app: &config::Application) -> anyhow::Result<Application> {
     }
     if let Some(path) = &app.secret_file {
         let secret = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        secrets.push(Secret { digest: SecretDigest::of(secret.trim_end_matches(['\r', '\n'])), expires_at: None });
+        secrets.push(Secret {
+            digest: SecretDigest::of(secret.trim_end_matches(['\r', '\n'])),
+            expires_at: None,
+        });
     }
     Ok(Application {
         id,
@@ -183,7 +195,9 @@ fn issuers(config: &Config) -> anyhow::Result<Vec<(TenantId, Issuer)>> {
         tracing::warn!("no issuer is configured: every request will be refused");
         return Ok(Vec::new());
     }
-    tracing::warn!("the embedded issuer is on: whoever holds a client secret of the configuration gets tokens");
+    tracing::warn!(
+        "the embedded issuer is on: whoever holds a client secret of the configuration gets tokens"
+    );
     let folder = config.data_dir.join("keys");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let key = SigningKey::load_or_generate(&folder)?;

@@ -32,7 +32,8 @@ impl Client {
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
         if let Some(path) = &args.ca {
             let pem = std::fs::read(path).with_context(|| format!("--ca {}", path.display()))?;
-            let certificate = Certificate::from_pem(&pem).with_context(|| format!("--ca {}", path.display()))?;
+            let certificate =
+                Certificate::from_pem(&pem).with_context(|| format!("--ca {}", path.display()))?;
             tls = tls.root_certs(RootCerts::Specific(Arc::new(vec![certificate])));
         }
         let config = ureq::Agent::config_builder()
@@ -62,7 +63,10 @@ impl Client {
         let body = read(response.with_context(|| self.unreachable())?)?;
         match body["access_token"].as_str() {
             Some(token) => Ok(token.to_owned()),
-            None => bail!("the server gave no token: {}", body["error_description"].as_str().unwrap_or("no reason given")),
+            None => bail!(
+                "the server gave no token: {}",
+                body["error_description"].as_str().unwrap_or("no reason given")
+            ),
         }
     }
 
@@ -83,12 +87,14 @@ impl Client {
     }
 
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let request = self.agent.get(self.url(path)).header("Authorization", format!("Bearer {}", self.token()?));
+        let request =
+            self.agent.get(self.url(path)).header("Authorization", format!("Bearer {}", self.token()?));
         self.finish(request.call())
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let request = self.agent.post(self.url(path)).header("Authorization", format!("Bearer {}", self.token()?));
+        let request =
+            self.agent.post(self.url(path)).header("Authorization", format!("Bearer {}", self.token()?));
         self.finish(request.send_json(body))
     }
 
@@ -98,7 +104,10 @@ impl Client {
         self.finish(request.send(body))
     }
 
-    fn finish(&self, response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<Value> {
+    fn finish(
+        &self,
+        response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> anyhow::Result<Value> {
         let response = response.with_context(|| self.unreachable())?;
         let status = response.status();
         let body = read(response)?;
@@ -167,7 +176,11 @@ pub(crate) fn token(args: TokenArgs) -> anyhow::Result<()> {
 pub(crate) fn clock(args: ClockArgs) -> anyhow::Result<()> {
     let client = Client::new(args.server)?;
     let move_clock = |action: &str, body: Value| {
-        client.control(&format!("/_presenced/v1/clock/{action}"), "application/json", body.to_string().as_bytes())
+        client.control(
+            &format!("/_presenced/v1/clock/{action}"),
+            "application/json",
+            body.to_string().as_bytes(),
+        )
     };
     let clock = match args.action.unwrap_or(ClockAction::Show) {
         ClockAction::Show => {

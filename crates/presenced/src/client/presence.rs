@@ -31,7 +31,8 @@ pub(crate) fn set(args: SetArgs) -> anyhow::Result<()> {
         Some(pair) => pair,
         None => (&*args.presence, &*args.presence),
     };
-    let mut body = json!({ "sessionId": app_id(&client)?, "availability": availability, "activity": activity });
+    let mut body =
+        json!({ "sessionId": app_id(&client)?, "availability": availability, "activity": activity });
     if let Some(expiration) = args.expiration {
         body["expirationDuration"] = expiration.into();
     }
@@ -48,7 +49,8 @@ pub(crate) fn clear(args: ClearArgs) -> anyhow::Result<()> {
 
 pub(crate) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
     let client = Client::new(args.server)?;
-    let explanation = client.get(&format!("/_presenced/v1/users/{}/presence/explanation", segment(&args.user)))?;
+    let explanation =
+        client.get(&format!("/_presenced/v1/users/{}/presence/explanation", segment(&args.user)))?;
     if args.output.json {
         say_json(&explanation);
         return Ok(());
@@ -66,7 +68,8 @@ fn app_id(client: &Client) -> anyhow::Result<String> {
     }
     let token = client.token()?;
     let claims = token.split('.').nth(1).context("the token is not a JWT")?;
-    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).context("the token is not a JWT")?)?;
+    let claims: Value =
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).context("the token is not a JWT")?)?;
     match claims["appid"].as_str().or(claims["azp"].as_str()) {
         Some(id) => Ok(id.to_owned()),
         None => bail!("the token names no application; give --client-id"),

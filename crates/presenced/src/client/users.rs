@@ -54,7 +54,9 @@ pub(crate) fn list(server: ServerArgs, output: OutputArgs) -> anyhow::Result<()>
             users.append(more);
         }
         // The link is absolute and names the server as it knows itself; only what is behind the host matters here.
-        let next = page["@odata.nextLink"].as_str().and_then(|link| link.find("/v1.0/").map(|at| link[at..].to_owned()));
+        let next = page["@odata.nextLink"]
+            .as_str()
+            .and_then(|link| link.find("/v1.0/").map(|at| link[at..].to_owned()));
         match next {
             Some(next) => path = next,
             None => break,

@@ -17,8 +17,12 @@ fn python() -> &'static Path {
         let (python, marker) = (folder.join("bin/python"), folder.join("installed.txt"));
         if std::fs::read_to_string(&marker).ok().as_deref() != Some(&requirements) {
             let _ = std::fs::remove_dir_all(&folder);
-            run(Command::new("python3").args(["-m", "venv"]).arg(&folder), "python3 with its venv module is needed");
-            let install = ["-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", "-r"];
+            run(
+                Command::new("python3").args(["-m", "venv"]).arg(&folder),
+                "python3 with its venv module is needed",
+            );
+            let install =
+                ["-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", "-r"];
             let file = format!("{SCRIPTS}/requirements.txt");
             run(Command::new(&python).args(install).arg(file), "PyPI must be reachable to install the SDK");
             std::fs::write(marker, requirements).unwrap();
@@ -39,6 +43,8 @@ fn passes(script: &str, transport: &str) {
         .arg(python())
         .arg(format!("{SCRIPTS}/{script}"))
         .arg(transport)
+        // The SDK has thousands of modules: compiled once, they are kept beside it.
+        .env_remove("PYTHONDONTWRITEBYTECODE")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
