@@ -7,11 +7,13 @@ use presence::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::presence_reply::write_sequence_number;
+use crate::presence_reply::{Reader, write_sequence_number};
 use crate::{time, words};
 
-/// The explanation of a user's presence, as JSON.
-pub fn to_json(user: UserId, explanation: &Explanation) -> Vec<u8> {
+/// The explanation of a user's presence, as JSON. As in the presence itself, only the owner sees when a status message
+/// was published and when it ends (§3.3).
+pub fn to_json(user: UserId, explanation: &Explanation, reader: Reader) -> Vec<u8> {
+    let is_owner = reader == Reader::Owner;
     let next_change = explanation.next_change.map(|next| {
         let mut value = pair(next.pair);
         value.insert("at".into(), instant(next.at));
@@ -34,8 +36,8 @@ pub fn to_json(user: UserId, explanation: &Explanation) -> Vec<u8> {
         })),
         "statusMessage": explanation.status_message.as_ref().map(|input| json!({
             "content": input.status_message.text.as_str(),
-            "publishedAt": instant(input.status_message.published_at),
-            "expiresAt": input.status_message.expires_at.map(instant),
+            "publishedAt": is_owner.then(|| instant(input.status_message.published_at)),
+            "expiresAt": input.status_message.expires_at.filter(|_| is_owner).map(instant),
         })),
         "workLocation": work_location(explanation),
         "nextChange": next_change,
@@ -176,12 +178,35 @@ mod tests {
         for (now, command) in commands {
             user.apply(command, now.parse().unwrap()).unwrap();
         }
-        serde_json::from_slice(&to_json(UserId::from_u128(9), &user.explain(at.parse().unwrap()))).unwrap()
+        serde_json::from_slice(&to_json(
+            UserId::from_u128(9),
+            &user.explain(at.parse().unwrap()),
+            Reader::Owner,
+        ))
+        .unwrap()
     }
 
     fn set(app: u128, pair: SessionPair) -> Command {
         let lifetime = SessionLifetime::new(jiff::SignedDuration::from_hours(1)).unwrap();
         Command::SetPresence { app: AppId::from_u128(app), pair, lifetime }
+    }
+
+    #[test]
+    fn only_the_owner_sees_the_instants_of_a_status_message() {
+        let mut user = UserPresence::default();
+        let text = presence::StatusText::new("Back at three").unwrap().unwrap();
+        let message = presence::NewStatusMessage { text, expires_at: "2026-03-02T15:00:00Z".parse().ok() };
+        let now = "2026-03-02T08:00:00Z".parse().unwrap();
+        user.apply(presence::Command::SetStatusMessage(Some(message)), now).unwrap();
+        let seen = |reader| -> Value {
+            serde_json::from_slice(&to_json(UserId::from_u128(9), &user.explain(now), reader)).unwrap()
+        };
+        assert_eq!(seen(Reader::Owner)["statusMessage"]["expiresAt"], "2026-03-02T15:00:00.0000000Z");
+        let other = &seen(Reader::Other)["statusMessage"];
+        assert_eq!(
+            (&other["content"], &other["publishedAt"], &other["expiresAt"]),
+            (&"Back at three".into(), &Value::Null, &Value::Null)
+        );
     }
 
     #[test]

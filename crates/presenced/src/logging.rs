@@ -20,10 +20,10 @@ pub(crate) fn start(args: &LogArgs, default: LogFormat) -> anyhow::Result<()> {
         .with_writer(std::io::stderr);
     match args.log_format.unwrap_or(default) {
         LogFormat::Human => {
-            builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).compact().init()
+            builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).compact().init();
         }
         LogFormat::Json => {
-            builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init()
+            builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
         }
     }
     Ok(())

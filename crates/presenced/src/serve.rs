@@ -72,7 +72,7 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
             Ok(true) => tracing::info!("the certificate was read again"),
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(%error, "the certificate has changed but is of no use; the old one stays")
+                tracing::warn!(%error, "the certificate has changed but is of no use; the old one stays");
             }
         };
         tasks.push(loops::start(loops::every(TLS_RELOAD_INTERVAL, reload, stop.subscribe())));

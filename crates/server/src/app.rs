@@ -19,9 +19,9 @@ use crate::api::{BodySource, Call, Facts};
 use crate::directory::Directory;
 use crate::emulator::Emulator;
 use crate::http::connection::{Handler, Peer};
+use crate::http::encode;
 use crate::http::error::Refusal;
 use crate::http::reply::{Envelope, Reply};
-use crate::http::encode;
 use crate::limits::CLIENT_REQUEST_ID_CHARS_MAX;
 use crate::throttle::Throttle;
 
@@ -96,9 +96,11 @@ impl App {
         if let Some(url) = &self.public_url {
             return url.trim_end_matches('/').to_owned();
         }
-        let authority = request.uri().authority().map(|authority| authority.as_str());
+        let authority = request.uri().authority().map(http::uri::Authority::as_str);
         let host = authority.or_else(|| request.headers().get(HOST)?.to_str().ok());
-        let host = host.filter(|host| host.bytes().all(is_host_byte)).map_or_else(|| peer.local.to_string(), str::to_owned);
+        let host = host
+            .filter(|host| host.bytes().all(is_host_byte))
+            .map_or_else(|| peer.local.to_string(), str::to_owned);
         format!("{}://{host}", if peer.tls { "https" } else { "http" })
     }
 }
@@ -187,8 +189,11 @@ impl App {
             "/readyz" => self.engine.store().next_wake().await.is_ok(),
             _ => return None,
         };
-        let (status, text) =
-            if ready { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n") };
+        let (status, text) = if ready {
+            (StatusCode::OK, "ok\n")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n")
+        };
         Some(Reply { status, ..Reply::content("text/plain; charset=utf-8", text) })
     }
 
@@ -213,7 +218,9 @@ impl App {
 
 fn is_graph_path(path: &str) -> bool {
     let version = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-    [graph::path::Root::V1, graph::path::Root::Beta].iter().any(|root| root.as_str().eq_ignore_ascii_case(version))
+    [graph::path::Root::V1, graph::path::Root::Beta]
+        .iter()
+        .any(|root| root.as_str().eq_ignore_ascii_case(version))
 }
 
 fn client_request_id(headers: &HeaderMap) -> Option<&str> {

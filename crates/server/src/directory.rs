@@ -81,7 +81,11 @@ impl Tenant {
             check(user)?;
             if let Some(other) = by_name.insert(fold(&user.user_principal_name), user.id) {
                 let name = user.user_principal_name.clone();
-                return Err(DirectoryError::DuplicateName { name, one: other.min(user.id), other: other.max(user.id) });
+                return Err(DirectoryError::DuplicateName {
+                    name,
+                    one: other.min(user.id),
+                    other: other.max(user.id),
+                });
             }
         }
         Ok(Self { domains, applications, users, by_id, by_name })
@@ -215,7 +219,10 @@ mod tests {
     use super::*;
 
     fn user(number: u128, name: &str) -> User {
-        User { display_name: Some(name.to_owned()), ..User::new(UserId::from_u128(number), format!("{name}@x.example")) }
+        User {
+            display_name: Some(name.to_owned()),
+            ..User::new(UserId::from_u128(number), format!("{name}@x.example"))
+        }
     }
 
     #[test]
@@ -241,7 +248,10 @@ mod tests {
         assert!(matches!(tenant.with_users([lost]), Err(DirectoryError::UnknownZone { .. })));
         assert_eq!(tenant.with_users([user(4, "  ")]).map(|_| ()), Ok(()));
         let nameless = User::new(UserId::from_u128(5), " ");
-        assert_eq!(tenant.with_users([nameless]).map(|_| ()), Err(DirectoryError::NoName(UserId::from_u128(5))));
+        assert_eq!(
+            tenant.with_users([nameless]).map(|_| ()),
+            Err(DirectoryError::NoName(UserId::from_u128(5)))
+        );
     }
 
     #[tokio::test]

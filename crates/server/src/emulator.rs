@@ -56,7 +56,7 @@ struct ClockReply {
 /// # Errors
 /// 404 as if there were no such resource, for anybody who is not on this machine or does not mean this server.
 pub(crate) fn guard(peer: Peer, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
-    let host = uri.authority().map(|authority| authority.as_str());
+    let host = uri.authority().map(http::uri::Authority::as_str);
     let host = host.or_else(|| headers.get(HOST)?.to_str().ok()).and_then(host_name);
     let is_ours = peer.address.ip().is_loopback()
         && host.is_some_and(is_loopback_name)
@@ -64,11 +64,14 @@ pub(crate) fn guard(peer: Peer, headers: &HeaderMap, uri: &Uri) -> Result<(), Re
             None => true,
             Some(origin) => origin.to_str().ok().and_then(origin_host).is_some_and(is_loopback_name),
         };
-    if is_ours { Ok(()) } else { Err(GraphError::new(403, graph::ErrorCode::Forbidden, FOR_LOOPBACK_ONLY).into()) }
+    if is_ours {
+        Ok(())
+    } else {
+        Err(GraphError::new(403, graph::ErrorCode::Forbidden, FOR_LOOPBACK_ONLY).into())
+    }
 }
 
-const FOR_LOOPBACK_ONLY: &str =
-    "The emulator's own resources answer only on loopback, to requests whose Host and Origin are loopback names.";
+const FOR_LOOPBACK_ONLY: &str = "The emulator's own resources answer only on loopback, to requests whose Host and Origin are loopback names.";
 
 fn host_name(authority: &str) -> Option<&str> {
     match authority.strip_prefix('[') {
@@ -82,7 +85,8 @@ fn origin_host(origin: &str) -> Option<&str> {
 }
 
 fn is_loopback_name(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 impl App {
@@ -100,17 +104,26 @@ impl App {
     }
 
     /// `POST clock/{action}`: moves the clock, and answers with the new time once everything due has happened.
-    pub(crate) async fn move_clock(&self, emulator: &Emulator, action: &str, body: &[u8]) -> Result<Reply, Refusal> {
+    pub(crate) async fn move_clock(
+        &self,
+        emulator: &Emulator,
+        action: &str,
+        body: &[u8],
+    ) -> Result<Reply, Refusal> {
         match action {
             "advance" => {
                 let text = member(body, "duration")?;
-                let duration = parse_duration(&text).filter(|d| (SignedDuration::ZERO..=ADVANCE_MAX).contains(d));
+                let duration =
+                    parse_duration(&text).filter(|d| (SignedDuration::ZERO..=ADVANCE_MAX).contains(d));
                 emulator.clock.advance(duration.ok_or_else(|| GraphError::out_of_range("Duration"))?);
             }
             "set" => {
                 let text = member(body, "time")?;
                 let now = emulator.clock.now();
-                let time = text.parse::<Timestamp>().ok().filter(|t| *t >= now && t.duration_since(now) <= ADVANCE_MAX);
+                let time = text
+                    .parse::<Timestamp>()
+                    .ok()
+                    .filter(|t| *t >= now && t.duration_since(now) <= ADVANCE_MAX);
                 emulator.clock.set_forward(time.ok_or_else(|| GraphError::out_of_range("Time"))?);
             }
             "freeze" => emulator.clock.freeze(),

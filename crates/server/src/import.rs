@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn csv_and_both_shapes_of_json_give_the_same_users() {
-        let csv = format!("\u{feff}id,userPrincipalName,displayName,mail\n{ID},ada@x.example,\"Lovelace, Ada\",\n");
+        let csv =
+            format!("\u{feff}id,userPrincipalName,displayName,mail\n{ID},ada@x.example,\"Lovelace, Ada\",\n");
         let json = format!(
             r#"[{{"@odata.type":"x","id":"{ID}","userPrincipalName":"ada@x.example","displayName":"Lovelace, Ada","mail":null}}]"#
         );

@@ -32,13 +32,20 @@ impl Registry for TenantRegistry<'_> {
 }
 
 /// The answer of the issuer a request is for, if its path is one of an issuer's.
-pub(crate) fn respond(app: &App, head: &http::request::Parts, body: &[u8], origin: &str) -> Option<Response<Full<Bytes>>> {
+pub(crate) fn respond(
+    app: &App,
+    head: &http::request::Parts,
+    body: &[u8],
+    origin: &str,
+) -> Option<Response<Full<Bytes>>> {
     let path = head.uri.path();
     let (tenant, issuer) = app.issuer_for(path)?;
     let trusted = issuer.trusted().issuers;
     // An address nobody configured must not come back in links: the issuer then speaks of its first.
-    let is_known = trusted.iter().any(|issuer| issuer.strip_prefix(origin).is_some_and(|rest| rest.starts_with('/')));
-    let first = trusted.first().and_then(|issuer| issuer.split(&format!("/{tenant}/")).next()).unwrap_or(origin);
+    let is_known =
+        trusted.iter().any(|issuer| issuer.strip_prefix(origin).is_some_and(|rest| rest.starts_with('/')));
+    let first =
+        trusted.first().and_then(|issuer| issuer.split(&format!("/{tenant}/")).next()).unwrap_or(origin);
     let request = identity::Request {
         method: &head.method,
         path,
@@ -59,8 +66,10 @@ impl App {
         let segment = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         let directory = self.directory();
         let named = self.issuers.iter().find(|(tenant, _)| {
-            let domains = directory.tenant(*tenant).map(|tenant| tenant.domains.as_slice()).unwrap_or_default();
-            segment.parse() == Ok(*tenant) || domains.iter().any(|domain| domain.eq_ignore_ascii_case(segment))
+            let domains =
+                directory.tenant(*tenant).map(|tenant| tenant.domains.as_slice()).unwrap_or_default();
+            segment.parse() == Ok(*tenant)
+                || domains.iter().any(|domain| domain.eq_ignore_ascii_case(segment))
         });
         named.or(self.issuers.first()).map(|(tenant, issuer)| (*tenant, issuer))
     }
@@ -80,7 +89,9 @@ impl App {
             None => issuer.mint_application(&app, now, READY_TOKEN_LIFETIME_SECS).ok(),
             Some(user) => {
                 let scopes: Vec<&str> = emulator.scopes.iter().map(String::as_str).collect();
-                issuer.mint_delegated(&registry.user(user)?, &app, &scopes, now, READY_TOKEN_LIFETIME_SECS).ok()
+                issuer
+                    .mint_delegated(&registry.user(user)?, &app, &scopes, now, READY_TOKEN_LIFETIME_SECS)
+                    .ok()
             }
         }
     }

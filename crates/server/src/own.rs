@@ -92,7 +92,8 @@ impl App {
             ["users"] => {
                 only(method, &["POST"], || Ok(()))?;
                 let bytes = body.read(&head.headers).await?;
-                let content_type = head.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+                let content_type =
+                    head.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
                 self.import_users(emulator.tenant, content_type, &bytes).await
             }
             _ => Err(unknown().into()),
@@ -123,7 +124,7 @@ impl App {
     async fn explain(&self, visitor: Visitor, user: UserId) -> Result<Reply, Refusal> {
         let reading = self.engine.read(&[visitor.key(user)]).await?;
         let record = reading.users.first().cloned().unwrap_or_default();
-        let body = graph::explanation::to_json(user, &record.explain(reading.now));
+        let body = graph::explanation::to_json(user, &record.explain(reading.now), visitor.reader(user));
         Ok(Reply::content("application/json", body))
     }
 
@@ -134,7 +135,11 @@ impl App {
 }
 
 /// Goes on if the method is one of these.
-fn only<T>(method: &str, allowed: &[&'static str], go_on: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+fn only<T>(
+    method: &str,
+    allowed: &[&'static str],
+    go_on: impl FnOnce() -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
     if allowed.contains(&method) || (method == "HEAD" && allowed.contains(&"GET")) {
         return go_on();
     }

@@ -55,7 +55,12 @@ impl App {
         self.call_as(Some(visitor), route, call, &mut Facts::default()).await
     }
 
-    fn part_response(&self, id: String, outcome: Result<Reply, Refusal>, whole: &Request<'_>) -> PartResponse {
+    fn part_response(
+        &self,
+        id: String,
+        outcome: Result<Reply, Refusal>,
+        whole: &Request<'_>,
+    ) -> PartResponse {
         let field = |name: HeaderName, value: &str| (name.to_string(), value.to_owned());
         let mut fields = vec![field(CACHE_CONTROL, headers::CACHE_CONTROL.1)];
         match outcome {
@@ -70,15 +75,23 @@ impl App {
             }
             Err(Refusal { error, cause }) => {
                 if let Some(cause) = cause.filter(|_| error.status >= 500) {
-                    tracing::error!(request_id = whole.request_id, part = id, cause, "a part of a batch failed");
+                    tracing::error!(
+                        request_id = whole.request_id,
+                        part = id,
+                        cause,
+                        "a part of a batch failed"
+                    );
                 }
                 fields.push(field(CONTENT_TYPE, headers::CONTENT_TYPE_ERROR));
                 if let Some(seconds) = error.retry_after_secs {
                     fields.push(field(RETRY_AFTER, &seconds.to_string()));
                 }
                 let client_request_id = whole.header(headers::CLIENT_REQUEST_ID);
-                let inner =
-                    InnerError { date: self.wall_clock.now(), request_id: whole.request_id, client_request_id };
+                let inner = InnerError {
+                    date: self.wall_clock.now(),
+                    request_id: whole.request_id,
+                    client_request_id,
+                };
                 let mut body = Vec::new();
                 error.write(&mut body, &inner);
                 PartResponse { id, status: error.status, headers: fields, body }

@@ -31,7 +31,8 @@ impl App {
     /// `GET /users`.
     pub(super) fn list_users(&self, visitor: Visitor, request: &Request<'_>) -> Result<Reply, Refusal> {
         let query = Query::parse(request.query.unwrap_or_default())?;
-        let options = ListUsers::parse(&query, headers::is_eventual(request.header(headers::CONSISTENCY_LEVEL)))?;
+        let options =
+            ListUsers::parse(&query, headers::is_eventual(request.header(headers::CONSISTENCY_LEVEL)))?;
         let level = query.metadata_level(request.accept());
         request.operation.row().authorize(&visitor.grant, None)?;
         let directory = self.directory();

@@ -10,6 +10,7 @@ mod presence;
 use ::presence::{AppId, TenantId, UserId, UserKey};
 use bytes::Bytes;
 use graph::path::{Address, Key, Route};
+use graph::presence_reply::Reader;
 use graph::{Access, BodyRule, Grant, GraphError, Method, OPERATIONS, Operation, PermissionSet};
 use http::HeaderMap;
 use identity::{Caller, TokenError, bearer};
@@ -57,6 +58,11 @@ impl Visitor {
             Grant::Delegated { user, .. } => Some(user),
             Grant::Application { .. } => None,
         }
+    }
+
+    /// As whom the caller reads of this user: only the owner sees the instants of a status message (§3.3).
+    pub(crate) fn reader(&self, target: UserId) -> Reader {
+        if self.user() == Some(target) { Reader::Owner } else { Reader::Other }
     }
 
     pub(crate) fn key(&self, user: UserId) -> UserKey {
@@ -114,7 +120,9 @@ impl App {
         let caller = self.verifier.verify(token, self.wall_clock.now())?;
         let visitor = Visitor::new(&caller);
         match visitor.user() {
-            Some(user) if !self.directory().may_sign_in(visitor.tenant, user) => Err(GraphError::identity_not_found().into()),
+            Some(user) if !self.directory().may_sign_in(visitor.tenant, user) => {
+                Err(GraphError::identity_not_found().into())
+            }
             _ => Ok(visitor),
         }
     }
@@ -164,7 +172,12 @@ impl App {
         self.dispatch(visitor, request, call.is_part).await
     }
 
-    async fn dispatch(&self, visitor: Visitor, request: Request<'_>, is_part: bool) -> Result<Reply, Refusal> {
+    async fn dispatch(
+        &self,
+        visitor: Visitor,
+        request: Request<'_>,
+        is_part: bool,
+    ) -> Result<Reply, Refusal> {
         use Operation as O;
         match request.operation {
             O::GetPresence => self.get_presence(visitor, &request).await,

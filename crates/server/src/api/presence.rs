@@ -3,9 +3,9 @@
 use engine::Reading;
 use graph::odata::{Query, ServiceRoot, presence_select};
 use graph::path::Address;
-use graph::presence_reply::{PresenceList, Reader, Shape, write_presence};
+use graph::presence_reply::{PresenceList, Shape, write_presence};
 use graph::presence_request as body;
-use graph::{Grant, GraphError, Operation};
+use graph::{GraphError, Operation};
 use jiff::tz::TimeZone;
 use presence::{Command, Presence, UserId};
 
@@ -16,7 +16,11 @@ use crate::http::reply::Reply;
 
 impl App {
     /// `GET P`.
-    pub(super) async fn get_presence(&self, visitor: Visitor, request: &Request<'_>) -> Result<Reply, Refusal> {
+    pub(super) async fn get_presence(
+        &self,
+        visitor: Visitor,
+        request: &Request<'_>,
+    ) -> Result<Reply, Refusal> {
         let query = Query::parse(request.query.unwrap_or_default())?;
         let select = presence_select(&query)?;
         let level = query.metadata_level(request.accept());
@@ -27,7 +31,7 @@ impl App {
         let address = request.route.address.as_ref().unwrap_or(&Address::Me);
         let service = ServiceRoot::new(request.origin, request.route.root);
         let shape = Shape { service: &service, select: &select, level };
-        let reader = reader(visitor, target);
+        let reader = visitor.reader(target);
         let mut out = Vec::with_capacity(1_024);
         if self.directory().has_user(visitor.tenant, target) {
             let Reading { users, now } = self.engine.read(&[visitor.key(target)]).await?;
@@ -40,7 +44,11 @@ impl App {
     }
 
     /// `POST /communications/getPresencesByUserId`.
-    pub(super) async fn get_presences(&self, visitor: Visitor, request: &Request<'_>) -> Result<Reply, Refusal> {
+    pub(super) async fn get_presences(
+        &self,
+        visitor: Visitor,
+        request: &Request<'_>,
+    ) -> Result<Reply, Refusal> {
         let query = Query::parse(request.query.unwrap_or_default())?;
         let select = presence_select(&query)?;
         let level = query.metadata_level(request.accept());
@@ -56,7 +64,7 @@ impl App {
         let mut list = PresenceList::new(Shape { service: &service, select: &select, level }, users.len());
         let mut found = known.iter().zip(&records).peekable();
         for user in users {
-            let reader = reader(visitor, user);
+            let reader = visitor.reader(user);
             match found.next_if(|(key, _)| key.user == user) {
                 Some((_, record)) => list.push(user, &record.at(now), reader),
                 None => list.push(user, &Presence::UNKNOWN, reader),
@@ -66,7 +74,11 @@ impl App {
     }
 
     /// Every `POST P/{action}`.
-    pub(super) async fn change_presence(&self, visitor: Visitor, request: &Request<'_>) -> Result<Reply, Refusal> {
+    pub(super) async fn change_presence(
+        &self,
+        visitor: Visitor,
+        request: &Request<'_>,
+    ) -> Result<Reply, Refusal> {
         let target = self.resolve(visitor, request.route.address.as_ref());
         let command = self.command(visitor, target, request)?;
         request.operation.row().authorize(&visitor.grant, target)?;
@@ -76,7 +88,12 @@ impl App {
         Ok(Reply::empty())
     }
 
-    fn command(&self, visitor: Visitor, target: Option<UserId>, request: &Request<'_>) -> Result<Command, Refusal> {
+    fn command(
+        &self,
+        visitor: Visitor,
+        target: Option<UserId>,
+        request: &Request<'_>,
+    ) -> Result<Command, Refusal> {
         use Operation as O;
         let json = request.json();
         let now = self.engine.clock().now();
@@ -103,13 +120,5 @@ impl App {
             | O::Batch
             | O::Metadata => return Err(GraphError::internal().into()),
         })
-    }
-}
-
-/// Only the owner sees the instants of a status message (§3.3).
-fn reader(visitor: Visitor, target: UserId) -> Reader {
-    match visitor.grant {
-        Grant::Delegated { user, .. } if user == target => Reader::Owner,
-        Grant::Delegated { .. } | Grant::Application { .. } => Reader::Other,
     }
 }

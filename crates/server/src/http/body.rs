@@ -85,10 +85,12 @@ enum Encoding {
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
     let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(Encoding::Identity) };
-    match value.to_str().map(str::trim).unwrap_or("?") {
+    match value.to_str().map_or("?", str::trim) {
         "" => Ok(Encoding::Identity),
         name if name.eq_ignore_ascii_case("identity") => Ok(Encoding::Identity),
-        name if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => Ok(Encoding::Gzip),
+        name if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => {
+            Ok(Encoding::Gzip)
+        }
         _ => Err(BodyError::UnknownEncoding),
     }
 }
@@ -159,7 +161,9 @@ mod tests {
     fn only_gzip_can_be_undone() {
         let mut headers = HeaderMap::new();
         assert!(encoding(&headers) == Ok(Encoding::Identity));
-        for (value, known) in [("gzip", true), ("GZIP", true), ("identity", true), ("br", false), ("gzip, gzip", false)] {
+        for (value, known) in
+            [("gzip", true), ("GZIP", true), ("identity", true), ("br", false), ("gzip, gzip", false)]
+        {
             headers.insert(CONTENT_ENCODING, value.parse().unwrap());
             assert_eq!(encoding(&headers).is_ok(), known, "{value}");
         }

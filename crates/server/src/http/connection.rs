@@ -40,7 +40,11 @@ pub struct Peer {
 /// Whatever answers requests. It never fails: every failure is an answer.
 pub trait Handler: Send + Sync + 'static {
     /// The answer to one request.
-    fn handle(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
 }
 
 /// A socket to accept on, with TLS or without.
@@ -61,9 +65,9 @@ impl Listener {
 pub async fn serve<H: Handler>(listeners: Vec<Listener>, handler: Arc<H>, stop: watch::Receiver<bool>) {
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let accepting = listeners.into_iter().map(|listener| {
-        accept(listener, handler.clone(), &graceful, slots.clone(), stop.clone())
-    });
+    let accepting = listeners
+        .into_iter()
+        .map(|listener| accept(listener, handler.clone(), &graceful, slots.clone(), stop.clone()));
     futures_util::future::join_all(accepting).await;
     if tokio::time::timeout(SHUTDOWN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests did not finish in time and were cut off");
@@ -141,7 +145,10 @@ async fn speak_http1<H: Handler>(
         .max_buf_size(HEADER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .pipeline_flush(true)
-        .serve_connection(TokioIo::new(stream), service_fn(move |request| answer(handler.clone(), request, peer)));
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(move |request| answer(handler.clone(), request, peer)),
+        );
     Ok(watcher.watch(connection).await?)
 }
 
@@ -156,7 +163,10 @@ async fn speak_http2<H: Handler>(
         .keep_alive_interval(HTTP2_KEEP_ALIVE_INTERVAL)
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .max_header_list_size(HEADER_BYTES_MAX as u32)
-        .serve_connection(TokioIo::new(stream), service_fn(move |request| answer(handler.clone(), request, peer)));
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(move |request| answer(handler.clone(), request, peer)),
+        );
     Ok(watcher.watch(connection).await?)
 }
 

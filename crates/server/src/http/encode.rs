@@ -37,7 +37,8 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     values.flat_map(|value| value.split(',')).any(|coding| {
         let mut parameters = coding.split(';').map(str::trim);
         let name = parameters.next().unwrap_or_default();
-        let refused = parameters.any(|p| p.replace(' ', "").strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)));
+        let refused =
+            parameters.any(|p| p.replace(' ', "").strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)));
         name.eq_ignore_ascii_case("gzip") && !refused
     })
 }

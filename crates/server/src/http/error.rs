@@ -68,9 +68,10 @@ impl From<BodyError> for Refusal {
             BodyError::TooLarge => GraphError::body_too_large().into(),
             BodyError::UnknownEncoding => GraphError::unsupported_content_encoding().into(),
             // The text makes SDKs that compress try again without (presence-api §18).
-            BodyError::Undecodable | BodyError::TooSlow | BodyError::Broken => {
-                Self::because(GraphError::unreadable_payload(), format!("the body could not be read: {error:?}"))
-            }
+            BodyError::Undecodable | BodyError::TooSlow | BodyError::Broken => Self::because(
+                GraphError::unreadable_payload(),
+                format!("the body could not be read: {error:?}"),
+            ),
         }
     }
 }

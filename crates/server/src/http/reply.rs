@@ -4,7 +4,8 @@ use bytes::Bytes;
 use graph::error::{GraphError, InnerError, www_authenticate};
 use graph::{Method, headers};
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
 use http_body_util::Full;
@@ -83,7 +84,12 @@ impl Envelope<'_> {
         response
     }
 
-    fn response(&self, status: StatusCode, content_type: Option<&'static str>, body: Bytes) -> Response<Full<Bytes>> {
+    fn response(
+        &self,
+        status: StatusCode,
+        content_type: Option<&'static str>,
+        body: Bytes,
+    ) -> Response<Full<Bytes>> {
         let length = body.len();
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = status;
