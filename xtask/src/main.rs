@@ -1,16 +1,20 @@
-//! `cargo xtask tidy`: is the source tree as its documents say?
+//! The project's own commands: `tidy` holds the source tree against its documents, `startup` measures.
 
+mod startup;
 mod tidy;
 mod tree;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "cargo xtask tidy   check the source tree against its documents";
+const USAGE: &str = "\
+cargo xtask tidy      check the source tree against its documents
+cargo xtask startup   measure the start of `presenced dev` and the memory it idles in";
 
 #[expect(clippy::print_stderr, reason = "a command for people at a terminal")]
 fn main() -> ExitCode {
     let outcome = match std::env::args().nth(1).as_deref() {
         Some("tidy") => tidy::run(&tree::root()),
+        Some("startup") => startup::run(),
         _ => Err(USAGE.to_owned()),
     };
     match outcome {
