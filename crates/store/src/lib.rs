@@ -3,6 +3,10 @@
 //! [`Store`] is a narrow seam. A backend keeps and returns; it never decides whether anything has expired or who is
 //! shown as what. It assumes neither that it is the only process nor that its caller is: every commit names the
 //! version it was made from, and the version decides who wins.
+//!
+//! [`Memory`] is for tests and throw-away runs, [`Embedded`] for a server with a disk of its own. [`Faulty`] and
+//! [`disk::SimulatedDisk`] make either fail on request.
+#![warn(missing_docs)]
 
 pub mod disk;
 mod embedded;

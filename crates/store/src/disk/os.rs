@@ -26,13 +26,7 @@ impl OsDisk {
     /// # Errors
     /// Whatever the operating system says.
     pub fn new(directory: &Path) -> io::Result<Self> {
-        if !directory.is_dir() {
-            fs::create_dir_all(directory)?;
-            // A directory is durable when its parent is.
-            if let Some(parent) = directory.canonicalize()?.parent() {
-                sync_path(parent)?;
-            }
-        }
+        create_directory(directory)?;
         Ok(Self { directory: directory.to_path_buf() })
     }
 
@@ -152,6 +146,22 @@ fn sync_path(directory: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync_path(_directory: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// Creates a directory and those above it, each durable: a directory is when the one above it has been synced.
+fn create_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let above = directory.parent().filter(|above| !above.as_os_str().is_empty());
+    if let Some(above) = above {
+        create_directory(above)?;
+    }
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    sync_path(above.unwrap_or(Path::new(".")))
 }
 
 /// Who holds the lock, in words. When they took it is told by the file, which they write once.

@@ -2,7 +2,7 @@
 //!
 //! What is written is seen by readers at once and is durable after a sync. [`SimulatedDisk::lose_power`] keeps of
 //! everything not yet synced what a real disk might: any subset of the written sectors of any file, any length
-//! between the old and the new, and the first few of the changed names. After a sync that failed, the lost sectors
+//! between the old and the new, and the first few or any few of the changed names. After a sync that failed, the lost sectors
 //! look written until the power goes, as they do on Linux.
 
 use std::collections::BTreeMap;
@@ -59,6 +59,7 @@ struct Inode {
 #[derive(Clone, Debug)]
 enum NameChange {
     Set(String, usize),
+    Rename(String, String, usize),
     Remove(String),
 }
 
@@ -120,8 +121,11 @@ impl SimulatedDisk {
         let State { random, files, durable_names, changed_names, capacity_bytes, .. } = &mut *state;
         let mut names = durable_names.clone();
         let kept_names = random.below(changed_names.len() as u64 + 1) as usize;
-        for change in &changed_names[..kept_names] {
-            change.apply(&mut names);
+        let is_in_order = random.below(2) == 0;
+        for (place, change) in changed_names.iter().enumerate() {
+            if if is_in_order { place < kept_names } else { random.below(2) == 0 } {
+                change.apply(&mut names);
+            }
         }
         let survived = Self::new(seed);
         let mut new = survived.state();
@@ -235,6 +239,10 @@ impl NameChange {
     fn apply(&self, names: &mut BTreeMap<String, usize>) {
         match self {
             Self::Set(name, inode) => drop(names.insert(name.clone(), *inode)),
+            Self::Rename(from, to, inode) => {
+                names.remove(from);
+                names.insert(to.clone(), *inode);
+            }
             Self::Remove(name) => drop(names.remove(name)),
         }
     }
@@ -293,10 +301,7 @@ impl Disk for SimulatedDisk {
         let inode = state.inode(from)?;
         state.names.remove(from);
         state.names.insert(to.into(), inode);
-        // One step of the directory's journal would be kinder; two is what the store must survive anyway: both
-        // names for one file.
-        state.changed_names.push(NameChange::Set(to.into(), inode));
-        state.changed_names.push(NameChange::Remove(from.into()));
+        state.changed_names.push(NameChange::Rename(from.into(), to.into(), inode));
         Ok(())
     }
 

@@ -91,7 +91,11 @@ impl Log {
         finish_frame(frame, self.number, group);
         let end = self.end + frame.len() as u64;
         if end + TAIL_BYTES > self.allocated {
-            self.extend(end + TAIL_BYTES).map_err(AppendError::NoRoom)?;
+            self.extend(end + TAIL_BYTES).map_err(|cause| match cause.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => AppendError::NoRoom(cause),
+                // Another file may fare better.
+                _ => AppendError::Uncertain(cause),
+            })?;
             self.file.sync().map_err(AppendError::Uncertain)?;
         }
         write_all_at(&mut *self.file, self.end, frame).map_err(AppendError::Uncertain)?;
@@ -102,7 +106,7 @@ impl Log {
 
     /// Writes zeros up to the next whole chunk from `needed` on. The caller syncs.
     fn extend(&mut self, needed: u64) -> io::Result<()> {
-        let target = needed.next_multiple_of(self.chunk_bytes);
+        let target = needed.next_multiple_of(self.chunk_bytes.max(1));
         let mut from = self.allocated;
         while from < target {
             let length = (target - from).min(ZEROS.len() as u64);

@@ -28,6 +28,26 @@
 //! - After a failed write or sync the log is abandoned: a new one is begun with the same group's number, which makes
 //!   whatever is on disk of the failed group void. Until that succeeds, writes are refused and reads go on.
 //! - One process at a time.
+//!
+//! Not noticed is the loss of the newest log as a whole, if the store was opened anew when that log was begun: nothing
+//! else names it. Nor is damage that leaves only zeros from the middle of the newest log on: it looks like less.
+//!
+//! # What it costs
+//! Measured on two virtual cores that others were using too (load 1 to 4); the range is over six to nine rounds.
+//!
+//! | `cargo run --release -p store --example commit_rate`: callers | durable commits/s | in a group | p50 |
+//! |---|---|---|---|
+//! | 1 | 2 000 to 2 500, a sync each | 1 | 0.2 to 0.35 ms |
+//! | 64 | 102 000 to 118 000; 20 000 to 42 000 at load 4 | 40 to 59 | 0.5 ms |
+//! | 256 | 180 000 to 210 000; 55 000 to 74 000 at load 4 | 207 to 256 | 1.2 ms |
+//! | 1024 | 120 000 to 190 000 | 700 to 1000 | 5 to 8 ms |
+//!
+//! | `cargo run --release -p store --example footprint [users]` | 1 000 000 users | 10 000 000 users |
+//! |---|---|---|
+//! | memory a user with one session, index of wake-ups included | 93 B (99 B grown, not loaded) | 87 B (90 B) |
+//! | files a user, log or snapshot | 58 B | 57 B |
+//! | opening from a snapshot / from logs | 0.7 s / 0.8 s | 12 s / 16 s |
+//! | writing a snapshot | 0.2 s | 6 s |
 
 mod compaction;
 mod entry;

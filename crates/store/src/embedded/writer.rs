@@ -25,6 +25,9 @@ const GROUP_REQUESTS_MAX: usize = 1_024;
 /// A group takes no further request when it has grown to this.
 const GROUP_BYTES: usize = 1024 * 1024;
 
+/// How often the processor is offered to others, without another request coming, before a group is closed.
+const GATHER_YIELDS: u32 = 24;
+
 /// What a caller wants kept.
 pub(super) struct Request {
     pub(super) change: Change,
@@ -92,6 +95,8 @@ impl Writer {
         let mut requests = Vec::with_capacity(GROUP_REQUESTS_MAX);
         let mut closing = None;
         while queue.blocking_recv_many(&mut requests, GROUP_REQUESTS_MAX) > 0 {
+            // How many callers there seem to be: those waiting now, and those who are answered next.
+            let callers = requests.len();
             let mut rest = requests.drain(..).peekable();
             while rest.peek().is_some() {
                 self.frame.clear();
@@ -112,6 +117,7 @@ impl Writer {
                 self.keep(group);
             }
             self.compact_if_due();
+            wait_for_others(&queue, callers);
         }
         self.finish(closing);
     }
@@ -288,6 +294,23 @@ impl Writer {
         if let Some(reply) = closing {
             answer(reply, Ok(()));
         }
+    }
+}
+
+/// Lets callers who have just been answered come again, so that they do not miss the next group by a few microseconds
+/// and wait for a whole sync: otherwise two halves of them take turns and every sync is half as useful.
+fn wait_for_others(queue: &mpsc::Receiver<Request>, answered: usize) {
+    if answered < 2 {
+        return;
+    }
+    let wanted = (queue.len() + answered).min(GROUP_REQUESTS_MAX);
+    let mut waited = 0;
+    let mut seen = queue.len();
+    while seen < wanted && waited < GATHER_YIELDS {
+        std::thread::yield_now();
+        let now = queue.len();
+        waited = if now == seen { waited + 1 } else { 0 };
+        seen = now;
     }
 }
 

@@ -31,6 +31,17 @@ fn a_directory_in_use_by_this_process_is_refused_until_it_is_closed_or_dropped()
     Embedded::open(directory.path(), Options::default()).unwrap();
 }
 
+#[test]
+fn a_directory_is_created_with_all_above_it_and_a_file_in_its_place_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let deep = directory.path().join("a/b/c");
+    Embedded::open(&deep, Options::default()).unwrap();
+    assert!(deep.is_dir());
+    let file = directory.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    assert!(matches!(Embedded::open(&file, Options::default()), Err(OpenError::Io { .. })));
+}
+
 /// Not a test: the other process. It uses the directory it is started in until it is told to stop.
 #[test]
 #[ignore = "started by a_directory_in_use_by_another_process_is_refused_until_that_ends"]

@@ -1,5 +1,7 @@
 //! What a store promises, asked of every backend; and what the embedded one survives.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 mod compaction;
 mod conformance;
 mod corruption;

@@ -31,7 +31,7 @@ pub(crate) fn second(secs: i64) -> Timestamp {
 /// A record that says which one it is, some of them too long for a slot.
 pub(crate) fn record(mark: u64) -> UserPresence {
     let settled_at = second(1_700_000_000 + mark as i64);
-    let status_message = (mark % 3 == 0).then(|| StatusMessage {
+    let status_message = mark.is_multiple_of(3).then(|| StatusMessage {
         text: StatusText::new(&"x".repeat(1 + mark as usize % 200)).unwrap().unwrap(),
         published_at: settled_at,
         expires_at: None,
