@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -69,6 +71,30 @@ impl Server {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 
+    /// Stops the clock at a time to come: nothing fades or ends unless a test says so.
+    pub(crate) fn freeze_at(&self, time: &str) {
+        for (action, body) in [("freeze", "{}".to_owned()), ("set", json!({ "time": time }).to_string())] {
+            let answer =
+                self.send("POST", &format!("/_presenced/v1/clock/{action}"), &[JSON], body.as_bytes());
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    }
+
+    /// A user whom no other test knows: the object id. The user principal name is [`name_of`] it.
+    pub(crate) fn new_user(&self) -> String {
+        self.new_user_in("UTC")
+    }
+
+    /// As [`new_user`](Self::new_user), living in a time zone.
+    pub(crate) fn new_user_in(&self, zone: &str) -> String {
+        static USERS: AtomicU64 = AtomicU64::new(1);
+        let id = format!("00000000-0000-4000-8000-{:012}", USERS.fetch_add(1, Ordering::Relaxed));
+        let user = json!([{ "id": id, "userPrincipalName": name_of(&id), "timeZone": zone }]);
+        let answer = self.send("POST", "/_presenced/v1/users", &[JSON], user.to_string().as_bytes());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        id
+    }
+
     /// Sends one request on a connection of its own.
     pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.http);
@@ -113,6 +139,26 @@ impl Drop for Server {
 
 pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json");
 
+/// The user principal name of a [`new_user`](Server::new_user).
+pub(crate) fn name_of(user: &str) -> String {
+    format!("user.{user}@presenced.example")
+}
+
+/// When it is on the [`shared`] server: a Monday morning.
+pub(crate) const MONDAY: &str = "2030-01-07T08:00:00Z";
+
+/// A server for all tests that have users of their own and leave the clock alone. It ends with the last of them.
+pub(crate) fn shared() -> Arc<Server> {
+    static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let server = Arc::new(Server::dev());
+        server.freeze_at(MONDAY);
+        *shared = Arc::downgrade(&server);
+        server
+    })
+}
+
 /// A caller with a token, on connections of its own.
 pub(crate) struct Caller<'s> {
     server: &'s Server,
@@ -126,6 +172,16 @@ impl<'s> Caller<'s> {
 
     pub(crate) fn user(server: &'s Server, user: &str) -> Self {
         Self { server, authorization: format!("Bearer {}", server.token(Some(user))) }
+    }
+
+    /// A caller who shows this token.
+    pub(crate) fn with_token(server: &'s Server, token: &str) -> Self {
+        Self { server, authorization: format!("Bearer {token}") }
+    }
+
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let headers = [&[self.authorization()], headers].concat();
+        self.server.send(method, path, &headers, body)
     }
 
     pub(crate) fn authorization(&self) -> (&str, &str) {

@@ -79,6 +79,8 @@ impl App {
         visitor: Visitor,
         request: &Request<'_>,
     ) -> Result<Reply, Refusal> {
+        // Nothing to select from, but what presence has no use for is refused here as on reads (§14.2).
+        presence_select(&Query::parse(request.query.unwrap_or_default())?)?;
         let target = self.resolve(visitor, request.route.address.as_ref());
         let command = self.command(visitor, target, request)?;
         request.operation.row().authorize(&visitor.grant, target)?;
