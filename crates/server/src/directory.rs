@@ -5,17 +5,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use graph::GraphError;
 use graph::user::User;
 use identity::Application;
 use jiff::tz::TimeZone;
 use presence::{AppId, TenantId, UserId};
 use store::{Document, DocumentKind, Store, StoreError};
-
-use crate::app::App;
-use crate::http::error::Refusal;
-use crate::http::reply::Reply;
-use crate::import::{ImportFormat, read_users};
 
 /// Users and applications of every tenant.
 #[derive(Clone, Debug, Default)]
@@ -156,29 +150,6 @@ impl Directory {
 
     pub(crate) fn time_zone(&self, tenant: TenantId, user: UserId) -> Option<TimeZone> {
         graph::zone::zone(self.user(tenant, user)?.time_zone.as_deref()?)
-    }
-}
-
-impl App {
-    /// `POST users` of an emulator: keeps the users of a file and serves them from now on.
-    pub(crate) async fn import_users(
-        &self,
-        tenant: TenantId,
-        content_type: Option<&str>,
-        bytes: &[u8],
-    ) -> Result<Reply, Refusal> {
-        let format = content_type.and_then(ImportFormat::from_content_type);
-        let format = format.ok_or_else(GraphError::unreadable_payload)?;
-        let refuse = |why: String| GraphError::invalid_argument(why);
-        let users = read_users(format, bytes).map_err(|error| refuse(error.to_string()))?;
-        let _turn = self.directory_change.lock().await;
-        let mut directory = Directory::clone(&self.directory());
-        let old = directory.tenant(tenant).cloned().unwrap_or_default();
-        let new = old.with_users(users.iter().cloned()).map_err(|error| refuse(error.to_string()))?;
-        keep_users(self.engine.store().as_ref(), tenant, &users).await?;
-        directory.insert(tenant, new);
-        self.replace_directory(directory);
-        Ok(Reply::content("application/json", format!("{{\"imported\":{}}}", users.len())))
     }
 }
 

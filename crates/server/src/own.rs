@@ -3,14 +3,16 @@
 use graph::path::Route;
 use graph::{GraphError, Method, Operation};
 use http::StatusCode;
-use presence::{Command, UserId};
+use presence::{Command, TenantId, UserId};
 
 use crate::api::{BodySource, Facts, Visitor};
 use crate::app::App;
+use crate::directory::{Directory, keep_users};
 use crate::emulator;
 use crate::http::connection::Peer;
 use crate::http::error::Refusal;
 use crate::http::reply::Reply;
+use crate::import::{ImportFormat, read_users};
 
 /// The root of everything of ours.
 pub(crate) const ROOT: &str = "/_presenced/v1/";
@@ -126,6 +128,27 @@ impl App {
         let record = reading.users.first().cloned().unwrap_or_default();
         let body = graph::explanation::to_json(user, &record.explain(reading.now), visitor.reader(user));
         Ok(Reply::content("application/json", body))
+    }
+
+    /// `POST users` of an emulator: keeps the users of a file and serves them from now on.
+    async fn import_users(
+        &self,
+        tenant: TenantId,
+        content_type: Option<&str>,
+        bytes: &[u8],
+    ) -> Result<Reply, Refusal> {
+        let format = content_type.and_then(ImportFormat::from_content_type);
+        let format = format.ok_or_else(GraphError::unreadable_payload)?;
+        let refuse = |why: String| GraphError::invalid_argument(why);
+        let users = read_users(format, bytes).map_err(|error| refuse(error.to_string()))?;
+        let _turn = self.directory_change.lock().await;
+        let mut directory = Directory::clone(&self.directory());
+        let old = directory.tenant(tenant).cloned().unwrap_or_default();
+        let new = old.with_users(users.iter().cloned()).map_err(|error| refuse(error.to_string()))?;
+        keep_users(self.engine.store().as_ref(), tenant, &users).await?;
+        directory.insert(tenant, new);
+        self.replace_directory(directory);
+        Ok(Reply::content("application/json", format!("{{\"imported\":{}}}", users.len())))
     }
 
     async fn feed(&self, visitor: Visitor, user: UserId, command: Command) -> Result<Reply, Refusal> {

@@ -190,3 +190,69 @@ async fn refuse(mut stream: TcpStream, tls: bool) {
 fn spawn(connection: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(connection);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::http::body::BodySource;
+    use crate::limits::BODY_READ_TIMEOUT;
+
+    /// Reads every body, and answers with what came of it.
+    struct Reader;
+
+    impl Handler for Reader {
+        async fn handle(&self, request: Request<Incoming>, _peer: Peer) -> Response<Full<Bytes>> {
+            let (head, body) = request.into_parts();
+            let read = BodySource::Stream(body).read(&head.headers).await;
+            Response::new(Full::new(format!("{:?}", read.err()).into()))
+        }
+    }
+
+    /// What a client that sends this and then nothing reads, and how long that takes.
+    async fn after_silence(bytes: &[u8]) -> (Duration, String) {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let address = "127.0.0.1:7080".parse().unwrap();
+        let peer = Peer { address, local: address, tls: false };
+        client.write_all(bytes).await.unwrap();
+        let started = Instant::now();
+        let mut answer = String::new();
+        let graceful = GracefulShutdown::new();
+        let serving = speak_http1(server, Arc::new(Reader), peer, graceful.watcher());
+        let (_, read) = tokio::join!(serving, client.read_to_string(&mut answer));
+        read.unwrap();
+        (started.elapsed(), answer)
+    }
+
+    fn is_about(waited: Duration, limit: Duration) -> bool {
+        (limit..limit + Duration::from_secs(1)).contains(&(waited + Duration::from_millis(100)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_sends_no_head_or_half_of_one_is_closed_after_its_time() {
+        for half in [&b""[..], b"GET /v1.0/me", b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bea"] {
+            let (waited, answer) = after_silence(half).await;
+            assert!(is_about(waited, HEADER_READ_TIMEOUT), "{waited:?}");
+            assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_idles_after_a_request_is_closed_after_its_time() {
+        let (waited, answer) = after_silence(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(is_about(waited, HEADER_READ_TIMEOUT), "{waited:?}");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("None"), "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stops_half_way_is_given_up_after_its_time_and_answered() {
+        let half = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 10\r\n\r\n{\"a\"";
+        let (waited, answer) = after_silence(half).await;
+        assert!(is_about(waited, BODY_READ_TIMEOUT), "{waited:?}");
+        assert!(answer.ends_with("Some(TooSlow)"), "{answer}");
+    }
+}
