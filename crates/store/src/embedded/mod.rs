@@ -33,14 +33,15 @@
 //! else names it. Nor is damage that leaves only zeros from the middle of the newest log on: it looks like less.
 //!
 //! # What it costs
-//! Measured on two virtual cores that others were using too (load 1 to 4); the range is over six to nine rounds.
+//! Measured on two virtual cores that compilers were using too (load 1 to 4), which moves every figure by a factor of
+//! two or more; the range is over ten to fifteen rounds of one or two seconds.
 //!
 //! | `cargo run --release -p store --example commit_rate`: callers | durable commits/s | in a group | p50 |
 //! |---|---|---|---|
-//! | 1 | 2 000 to 2 500, a sync each | 1 | 0.2 to 0.35 ms |
-//! | 64 | 102 000 to 118 000; 20 000 to 42 000 at load 4 | 40 to 59 | 0.5 ms |
-//! | 256 | 180 000 to 210 000; 55 000 to 74 000 at load 4 | 207 to 256 | 1.2 ms |
-//! | 1024 | 120 000 to 190 000 | 700 to 1000 | 5 to 8 ms |
+//! | 1 | 2 000 to 4 500, a sync each | 1 | 0.2 to 0.35 ms |
+//! | 64 | 20 000 to 118 000, mostly 60 000 to 110 000 | 34 to 60 | 0.5 to 0.7 ms |
+//! | 256 | 55 000 to 210 000, mostly 100 000 to 190 000 | 140 to 256 | 1.1 to 1.7 ms |
+//! | 1024 | 120 000 to 250 000 | 350 to 1000 | 4 to 8 ms |
 //!
 //! | `cargo run --release -p store --example footprint [users]` | 1 000 000 users | 10 000 000 users |
 //! |---|---|---|
