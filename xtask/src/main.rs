@@ -1,5 +1,7 @@
-//! The project's own commands: `tidy` holds the source tree against its documents, `startup` measures.
+//! The project's own commands: `tidy` holds the source tree against its documents, `docs` writes what is generated,
+//! `startup` measures.
 
+mod docs;
 mod startup;
 mod tidy;
 mod tree;
@@ -8,12 +10,15 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask tidy      check the source tree against its documents
+cargo xtask docs      write the tables that are generated
 cargo xtask startup   measure the start of `presenced dev` and the memory it idles in";
 
 #[expect(clippy::print_stderr, reason = "a command for people at a terminal")]
 fn main() -> ExitCode {
+    let root = tree::root();
     let outcome = match std::env::args().nth(1).as_deref() {
-        Some("tidy") => tidy::run(&tree::root()),
+        Some("tidy") => tidy::run(&root),
+        Some("docs") => docs::write(&root),
         Some("startup") => startup::run(),
         _ => Err(USAGE.to_owned()),
     };

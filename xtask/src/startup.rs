@@ -22,7 +22,8 @@ const IDLE: Duration = Duration::from_secs(2);
 #[expect(clippy::print_stdout, reason = "a command for people at a terminal")]
 #[expect(clippy::disallowed_methods, reason = "the target folder is named by the environment")]
 pub(crate) fn run() -> Result<(), String> {
-    let built = Command::new(env!("CARGO")).args(["build", "--release", "--quiet", "-p", "presenced"]).status();
+    let built =
+        Command::new(env!("CARGO")).args(["build", "--release", "--quiet", "-p", "presenced"]).status();
     if !built.is_ok_and(|status| status.success()) {
         return Err("the release build failed".to_owned());
     }
@@ -58,7 +59,16 @@ fn start(binary: &Path, folder: &Path, memory_kib: Option<&mut u64>) -> Result<D
     let (http, https) = (free_address()?, free_address()?);
     let began = Instant::now();
     let mut child = Command::new(binary)
-        .args(["dev", "--log", "error", "--http", &http.to_string(), "--https", &https.to_string(), "--data-dir"])
+        .args([
+            "dev",
+            "--log",
+            "error",
+            "--http",
+            &http.to_string(),
+            "--https",
+            &https.to_string(),
+            "--data-dir",
+        ])
         .arg(folder)
         .stdout(Stdio::null())
         .spawn()
@@ -94,7 +104,9 @@ fn first_answer(child: &mut Child, address: SocketAddr) -> Result<(), String> {
 }
 
 fn free_address() -> Result<SocketAddr, String> {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(|error| error.to_string())
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map_err(|error| error.to_string())
 }
 
 fn resident_kib(process: u32) -> u64 {

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use graph::OPERATIONS;
+use graph::json::{Body, Members};
 
+use crate::docs;
 use crate::tree::{Item, files, follow, relative, text};
 
 /// Checks the tree.
@@ -16,7 +18,17 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
 }
 
 fn problems(root: &Path) -> Vec<String> {
-    [modules(root), operations(root), paths(root), rows(root), links(root)].concat()
+    [
+        modules(root),
+        operations(root),
+        paths(root),
+        rows(root),
+        links(root),
+        generated(root),
+        names(root),
+        openapi(root),
+    ]
+    .concat()
 }
 
 /// Every module opens with what it is for. Test modules are described by the module they test.
@@ -67,7 +79,7 @@ fn paths(root: &Path) -> Vec<String> {
 /// Every row of a table with a column of witnesses names a test that exists, or says why there is none.
 fn rows(root: &Path) -> Vec<String> {
     let mut problems = Vec::new();
-    for (file, header) in [("docs/parity.md", "| witness |")] {
+    for (file, header) in [("docs/parity.md", "| witness |"), ("ARCHITECTURE.md", "| guarded by |")] {
         let text = text(&root.join(file));
         let mut is_table = false;
         let mut count = 0;
@@ -111,6 +123,78 @@ fn links(root: &Path) -> Vec<String> {
     problems
 }
 
+/// The README's table is that of the sources.
+fn generated(root: &Path) -> Vec<String> {
+    let readme = text(&root.join("README.md"));
+    let is_current = docs::readme(&readme).is_some_and(|current| current == readme);
+    if is_current {
+        Vec::new()
+    } else {
+        vec!["README.md: its table is old; run `cargo xtask docs`".to_owned()]
+    }
+}
+
+/// Every key of the configuration and every bound is explained to whoever operates a server.
+fn names(root: &Path) -> Vec<String> {
+    let operate = text(&root.join("docs/operate.md"));
+    let mut problems = Vec::new();
+    for (file, before) in [
+        ("crates/presenced/src/config.rs", "pub(crate) "),
+        ("crates/server/src/limits.rs", "pub const "),
+        ("crates/presence/src/limits.rs", "pub const "),
+    ] {
+        let source = text(&root.join(file));
+        let mut renamed = None;
+        for line in source.lines().map(str::trim) {
+            if let Some(attribute) = line.strip_prefix("#[serde(rename = \"") {
+                renamed = attribute.split('"').next();
+                continue;
+            }
+            let declared = line.strip_prefix(before).and_then(|rest| rest.split_once(':'));
+            let Some((declared, _)) = declared.filter(|(name, _)| !name.contains(['(', ' '])) else {
+                continue;
+            };
+            let name = renamed.take().unwrap_or(declared);
+            if !operate.contains(&format!("`{name}`")) {
+                problems.push(format!("docs/operate.md: does not explain `{name}` of {file}"));
+            }
+        }
+    }
+    problems
+}
+
+/// The description of our own resources is JSON and has each of them.
+fn openapi(root: &Path) -> Vec<String> {
+    let file = "crates/server/src/openapi.json";
+    let text_of_file = text(&root.join(file));
+    let Ok(paths) = Body::json(text_of_file.as_bytes()).members().and_then(|members| members.object("paths"))
+    else {
+        return vec![format!("{file}: is not JSON")];
+    };
+    let described: Vec<String> =
+        paths.as_ref().into_iter().flat_map(Members::iter).map(|(path, _)| path.to_owned()).collect();
+    let served = resources(&text(&root.join("crates/server/src/own.rs")));
+    let missing = served.iter().filter(|resource| !described.iter().any(|path| is_at(resource, path)));
+    let extra = described.iter().filter(|path| !served.iter().any(|resource| is_at(resource, path)));
+    missing
+        .map(|resource| format!("{file}: does not describe {}", resource.join("/")))
+        .chain(extra.map(|path| format!("{file}: describes {path}, which nobody serves")))
+        .collect()
+}
+
+/// The arms of the router of our own resources: literal segments, and `*` for any.
+fn resources(router: &str) -> Vec<Vec<String>> {
+    let arms = router.lines().filter_map(|line| line.trim().strip_prefix('[')?.split_once("] =>"));
+    let segment =
+        |text: &str| text.strip_prefix('"').map_or("*", |text| text.trim_end_matches('"')).to_owned();
+    arms.map(|(arm, _)| arm.split(", ").map(segment).collect()).collect()
+}
+
+fn is_at(resource: &[String], path: &str) -> bool {
+    let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    segments.len() == resource.len() && resource.iter().zip(segments).all(|(a, b)| a == "*" || a == b)
+}
+
 /// Every code span of every document, and where it is.
 fn code_spans(root: &Path) -> Vec<(String, String)> {
     let mut spans = Vec::new();
@@ -139,5 +223,14 @@ mod tests {
     #[test]
     fn the_tree_is_as_its_documents_say() {
         run(&tree::root()).unwrap_or_else(|problems| panic!("\n{problems}\n"));
+    }
+
+    #[test]
+    fn the_router_is_read() {
+        let router = "            [\"users\", key, \"outOfOffice\"] => {\n    [\"clock\"] => only(";
+        let resources = resources(router);
+        assert_eq!(resources, [vec!["users", "*", "outOfOffice"], vec!["clock"]]);
+        assert!(is_at(&resources[0], "/users/{user}/outOfOffice"));
+        assert!(!is_at(&resources[0], "/users/outOfOffice"));
     }
 }
