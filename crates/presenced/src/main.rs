@@ -20,9 +20,6 @@ use clap::{CommandFactory, Parser};
 
 use crate::args::{Cli, Command, LogArgs, LogFormat, UsersCommand};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Dev(args) => dev::run(args),

@@ -582,7 +582,7 @@ fn a_session_of_somebody_else_or_of_nobody_is_refused() {
             &"x".repeat(100_000),
         ] {
             let answer = me.post(&user.path(operation), &with(&body, "sessionId", Some(id.into())));
-            assert_refused(&answer, 400, "InvalidArgument", &format!("{operation}: {:.60}", id));
+            assert_refused(&answer, 400, "InvalidArgument", &format!("{operation}: {id:.60}"));
         }
     }
     user.assert_untouched();

@@ -645,9 +645,13 @@ impl Mint {
     }
 
     fn token(&self, user: Option<&str>, permissions: &[&str]) -> String {
+        self.token_of(APP, user, permissions)
+    }
+
+    fn token_of(&self, app: &str, user: Option<&str>, permissions: &[&str]) -> String {
         let now = engine::SystemClock::new(None).now();
         let app = Application {
-            id: APP.parse().unwrap(),
+            id: app.parse().unwrap(),
             display_name: "Test".to_owned(),
             service_principal: uuid::Uuid::from_u128(1),
             secrets: Vec::new(),
@@ -894,6 +898,62 @@ fn an_application_and_a_user_of_the_same_application_write_the_same_session() {
     assert_eq!(me.pair(&user), "Offline/Offline");
     let message = assert_refused(&me.clear(&user), 404, "NotFound");
     assert_eq!(message, "Presence session not found.");
+}
+
+#[test]
+fn applications_have_sessions_and_signals_of_their_own_and_the_strongest_is_shown() {
+    const PHONE: &str = "00000000-0000-4000-b000-000000000001";
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::dev_in(folder.path());
+    server.freeze_at(MONDAY);
+    let mint = Mint::of(&server, folder.path());
+    let desk = Caller::user(&server, USER_A);
+    let phone = Caller::with_token(&server, &mint.token_of(PHONE, Some(USER_A), &["Presence.ReadWrite"]));
+    let set = |caller: &Caller<'_>, app: &str, availability: &str, activity: &str| {
+        let session = json!({ "sessionId": app, "availability": availability, "activity": activity,
+            "expirationDuration": "PT4H" });
+        mine(caller, "setPresence", &session);
+    };
+    set(&desk, APP, "Away", "Away");
+    for (availability, activity, shown) in [
+        ("Away", "Away", "Away/Away"),
+        ("Available", "Available", "Available/Available"),
+        ("Busy", "InAConferenceCall", "Busy/InAConferenceCall"),
+        ("DoNotDisturb", "Presenting", "DoNotDisturb/Presenting"),
+    ] {
+        set(&phone, PHONE, availability, activity);
+        assert_eq!(desk.pair(USER_A), shown);
+    }
+    // Of equal strength the last one written gives the activity.
+    set(&phone, PHONE, "Busy", "InAConferenceCall");
+    set(&desk, APP, "Busy", "InACall");
+    assert_eq!(desk.pair(USER_A), "Busy/InACall");
+    // A faded session ranks by what it has faded to.
+    set(&phone, PHONE, "Available", "Available");
+    set(&desk, APP, "Away", "Away");
+    server.advance("PT5M");
+    assert_eq!(desk.pair(USER_A), "Available/AvailableInactive");
+    server.advance("PT5M");
+    assert_eq!(desk.pair(USER_A), "Away/Away");
+    // Nobody writes or clears the session of another application.
+    let theirs = json!({ "sessionId": PHONE });
+    assert_refused(&desk.post("/v1.0/me/presence/clearPresence", &theirs), 400, "InvalidArgument");
+    assert_eq!(desk.clear(USER_A).status, 200);
+    assert_refused(&desk.clear(USER_A), 404, "NotFound");
+    set(&phone, PHONE, "Busy", "InACall");
+    assert_eq!(desk.pair(USER_A), "Busy/InACall");
+    mine(&phone, "clearPresence", &theirs);
+    assert_eq!(desk.pair(USER_A), "Offline/Offline");
+    // One automatic signal for each: the most precise is shown, and of equal ones the newest; one call clears all.
+    let place = || presence(&desk, USER_A)["workLocation"]["placeId"].clone();
+    mine(&desk, "setAutomaticLocation", &json!({ "workLocationType": "office", "placeId": "hq" }));
+    mine(&phone, "setAutomaticLocation", &json!({ "workLocationType": "remote" }));
+    assert_eq!(place(), "hq");
+    server.advance("PT1S");
+    mine(&phone, "setAutomaticLocation", &json!({ "workLocationType": "remote", "placeId": "home" }));
+    assert_eq!(place(), "home");
+    mine(&desk, "clearAutomaticLocation", &json!({}));
+    assert_eq!(presence(&desk, USER_A)["workLocation"]["source"], "none");
 }
 
 #[test]
