@@ -1,6 +1,6 @@
 //! What makes an emulator of the server: a clock that can be moved, and tokens for the asking.
 //!
-//! The rules and handlers never ask whether they run in an emulator; they see a [`Clock`](engine::Clock) and a token like
+//! The rules and handlers never ask whether they run in an emulator; they see a [`Clock`] and a token like
 //! any other. The resources here exist only where a server was given an [`Emulator`], answer only on loopback, and only
 //! to requests that mean this server: a page in a browser on the same machine must not move the clock.
 

@@ -51,7 +51,7 @@ impl std::error::Error for ImportError {}
 /// Reads all users of a file.
 ///
 /// # Errors
-/// [`ImportError`] with the first [`PROBLEMS_MAX`] problems; nothing is to be imported then.
+/// [`ImportError`] with the first twenty problems; nothing is to be imported then.
 pub fn read_users(format: ImportFormat, bytes: &[u8]) -> Result<Vec<User>, ImportError> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let read = match format {
