@@ -1,10 +1,6 @@
-//! Why a bearer token is refused, and the words a client then reads.
+//! Why a bearer token is refused. The words a client then reads are the wire's (crate `graph`).
 
-/// The one error code of every refusal below. Clients look at the status and at this only. Source: identity A.2.
-pub const INVALID_AUTHENTICATION_TOKEN: &str = "InvalidAuthenticationToken";
-
-/// Why a bearer token is refused. The display text is for the log; [`graph_message`](Self::graph_message) is for the
-/// caller.
+/// Why a bearer token is refused. The display text is for the log, not for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum TokenError {
     /// No `Authorization` header, another scheme, or nothing after `Bearer`.
@@ -45,26 +41,6 @@ pub enum TokenError {
     MissingClaim(&'static str),
 }
 
-impl TokenError {
-    /// The message of the 401 body; its code is always [`INVALID_AUTHENTICATION_TOKEN`]. The first text of each row
-    /// of identity A.2.
-    pub const fn graph_message(self) -> &'static str {
-        match self {
-            Self::Empty => "Access token is empty.",
-            Self::Expired | Self::NotYetValid => "Access token has expired or is not yet valid.",
-            Self::NotAJwt => "CompactToken parsing failed with error code: 80049217",
-            Self::WrongAudience => "Access token validation failure. Invalid audience.",
-            Self::TooLarge
-            | Self::UnknownKey
-            | Self::BadSignature
-            | Self::WrongAlgorithm
-            | Self::WrongIssuer
-            | Self::WrongTenant
-            | Self::MissingClaim(_) => "Access token validation failure.",
-        }
-    }
-}
-
 /// The token in an `Authorization` header. The scheme is compared without regard to case. Source: identity A.1.
 ///
 /// # Errors
@@ -78,14 +54,4 @@ pub fn bearer(authorization: Option<&str>) -> Result<&str, TokenError> {
     } else {
         Err(TokenError::Empty)
     }
-}
-
-/// The `WWW-Authenticate` header of a 401, for a missing and for a bad token alike. It never carries `claims`: SDKs
-/// would fetch another token and try again. Source: identity A.2.
-pub fn challenge(base_url: &str) -> String {
-    let base_url = base_url.trim_end_matches('/');
-    format!(
-        "Bearer realm=\"\", authorization_uri=\"{base_url}/common/oauth2/authorize\", \
-         client_id=\"00000003-0000-0000-c000-000000000000\""
-    )
 }

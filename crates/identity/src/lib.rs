@@ -28,7 +28,7 @@ mod verify;
 
 pub use ca::{CaError, LocalCa};
 pub use caller::{Caller, CallerKind, Permissions};
-pub use error::{INVALID_AUTHENTICATION_TOKEN, TokenError, bearer, challenge};
+pub use error::{TokenError, bearer};
 pub use issuer::{ACCESS_TOKEN_LIFETIME_SECS, Issuer, IssuerConfig, Request};
 pub use jwks::{Algorithm, KeySet, VerificationKey};
 pub use keys::{KeyError, SigningKey};

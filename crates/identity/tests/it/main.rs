@@ -2,9 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod authority;
+mod bearer;
 mod certificates;
 mod discovery;
-mod error_words;
 mod keys;
 mod memory;
 mod token_endpoint;

@@ -80,10 +80,11 @@ impl From<TokenError> for Refusal {
     fn from(error: TokenError) -> Self {
         let problem = match error {
             TokenError::Empty => TokenProblem::Empty,
-            TokenError::NotAJwt | TokenError::TooLarge => TokenProblem::Malformed,
+            TokenError::NotAJwt => TokenProblem::Malformed,
             TokenError::Expired | TokenError::NotYetValid => TokenProblem::Expired,
             TokenError::WrongAudience => TokenProblem::WrongAudience,
-            TokenError::UnknownKey
+            TokenError::TooLarge
+            | TokenError::UnknownKey
             | TokenError::BadSignature
             | TokenError::WrongAlgorithm
             | TokenError::WrongIssuer
@@ -91,5 +92,48 @@ impl From<TokenError> for Refusal {
             | TokenError::MissingClaim(_) => TokenProblem::Invalid,
         };
         Self::because(GraphError::invalid_token(problem), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refused_token_has_the_words_of_its_row() {
+        let plain = "Access token validation failure.";
+        for (error, words) in [
+            (TokenError::Empty, "Access token is empty."),
+            (TokenError::Expired, "Access token has expired or is not yet valid."),
+            (TokenError::NotYetValid, "Access token has expired or is not yet valid."),
+            (TokenError::NotAJwt, "CompactToken parsing failed with error code: 80049217"),
+            (TokenError::WrongAudience, "Access token validation failure. Invalid audience."),
+            (TokenError::TooLarge, plain),
+            (TokenError::UnknownKey, plain),
+            (TokenError::BadSignature, plain),
+            (TokenError::WrongAlgorithm, plain),
+            (TokenError::WrongIssuer, plain),
+            (TokenError::WrongTenant, plain),
+            (TokenError::MissingClaim("oid"), plain),
+        ] {
+            let refusal = Refusal::from(error);
+            assert_eq!((refusal.error.status, &*refusal.error.message), (401, words), "{error}");
+            assert!(refusal.cause.is_some(), "the log says more");
+        }
+    }
+
+    #[test]
+    fn what_a_store_says_reaches_the_log_and_not_the_caller() {
+        for (error, status) in [
+            (StoreError::Unavailable("/var/lib/secret-path".to_owned()), 503),
+            (StoreError::Conflict, 503),
+            (StoreError::Corrupt("/var/lib/secret-path".to_owned()), 500),
+            (StoreError::TooLarge("/var/lib/secret-path".to_owned()), 413),
+        ] {
+            let refusal = Refusal::from(error);
+            assert_eq!(refusal.error.status, status);
+            assert!(!refusal.error.message.contains("secret-path"));
+            assert!(refusal.cause.is_some());
+        }
     }
 }
