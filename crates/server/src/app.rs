@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use graph::{GraphError, Method, Operation};
 use http::header::{HOST, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::Either;
 use hyper::body::Incoming;
 use identity::{Issuer, Verifier};
 use presence::TenantId;
@@ -21,7 +21,7 @@ use crate::emulator::Emulator;
 use crate::http::connection::{Handler, Peer};
 use crate::http::encode;
 use crate::http::error::Refusal;
-use crate::http::reply::{Envelope, Reply};
+use crate::http::reply::{Envelope, Reply, ResponseBody, full};
 use crate::limits::CLIENT_REQUEST_ID_CHARS_MAX;
 use crate::throttle::Throttle;
 
@@ -111,7 +111,7 @@ fn is_host_byte(byte: u8) -> bool {
 }
 
 impl Handler for App {
-    async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
+    async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<ResponseBody> {
         let started = tokio::time::Instant::now();
         let origin = self.origin(&request, peer);
         let request_id = self.ids.guid().to_string();
@@ -135,7 +135,7 @@ impl Handler for App {
         };
         encode::compress(&head.headers, &mut response);
         if head.method == http::Method::HEAD {
-            *response.body_mut() = Full::default();
+            *response.body_mut() = full(Bytes::new());
         }
         log(&request_id, &head.method, response.status(), facts, cause, started.elapsed());
         response
@@ -151,7 +151,7 @@ impl App {
         peer: Peer,
         envelope: &Envelope<'_>,
         facts: &mut Facts,
-    ) -> (Response<Full<Bytes>>, Option<String>) {
+    ) -> (Response<ResponseBody>, Option<String>) {
         let path = head.uri.path();
         let mut source = BodySource::Stream(body);
         let outcome = if let Some(rest) = crate::own::strip_root(path) {
@@ -204,7 +204,7 @@ impl App {
         source: &mut BodySource,
         origin: &str,
         path: &str,
-    ) -> Option<Response<Full<Bytes>>> {
+    ) -> Option<Response<ResponseBody>> {
         if self.issuers.is_empty() || is_graph_path(path) {
             return None;
         }
@@ -212,7 +212,7 @@ impl App {
             http::Method::POST => source.read(&head.headers).await.ok()?,
             _ => Bytes::new(),
         };
-        crate::issuing::respond(self, head, &bytes, origin)
+        Some(crate::issuing::respond(self, head, &bytes, origin)?.map(Either::Left))
     }
 }
 

@@ -16,7 +16,7 @@ pub const HEADER_BYTES_MAX: usize = 128 * 1024;
 /// Header fields of one request.
 pub const HEADERS_MAX: usize = 100;
 /// Connections open at a time, over all listeners; the next one is told 503 and closed.
-pub const CONNECTIONS_MAX: usize = 16_384;
+pub const CONNECTIONS_MAX: u32 = 16_384;
 /// HTTP/2 requests in flight on one connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
 /// How often an HTTP/2 connection is asked whether it is still there.

@@ -6,21 +6,20 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use crate::http::reply::ResponseBody;
 use crate::limits::{
     ACCEPT_BACKOFF, CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADER_READ_TIMEOUT, HEADERS_MAX,
     HTTP2_KEEP_ALIVE_INTERVAL, SHUTDOWN_TIMEOUT, STREAMS_PER_CONNECTION_MAX, TLS_HANDSHAKE_TIMEOUT,
@@ -44,7 +43,7 @@ pub trait Handler: Send + Sync + 'static {
         &self,
         request: Request<Incoming>,
         peer: Peer,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    ) -> impl Future<Output = Response<ResponseBody>> + Send;
 }
 
 /// A socket to accept on, with TLS or without.
@@ -63,13 +62,12 @@ impl Listener {
 /// Serves `handler` on every listener until `stop` turns true, then finishes the requests in flight, for at most
 /// [`SHUTDOWN_TIMEOUT`].
 pub async fn serve<H: Handler>(listeners: Vec<Listener>, handler: Arc<H>, stop: watch::Receiver<bool>) {
-    let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let accepting = listeners
-        .into_iter()
-        .map(|listener| accept(listener, handler.clone(), &graceful, slots.clone(), stop.clone()));
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+    let accepting =
+        listeners.into_iter().map(|listener| accept(listener, handler.clone(), slots.clone(), stop.clone()));
     futures_util::future::join_all(accepting).await;
-    if tokio::time::timeout(SHUTDOWN_TIMEOUT, graceful.shutdown()).await.is_err() {
+    // Each connection holds a slot: who has them all knows that no connection is left.
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, slots.acquire_many(CONNECTIONS_MAX)).await.is_err() {
         tracing::warn!("some requests did not finish in time and were cut off");
     }
 }
@@ -77,7 +75,6 @@ pub async fn serve<H: Handler>(listeners: Vec<Listener>, handler: Arc<H>, stop: 
 async fn accept<H: Handler>(
     listener: Listener,
     handler: Arc<H>,
-    graceful: &GracefulShutdown,
     slots: Arc<Semaphore>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -100,9 +97,9 @@ async fn accept<H: Handler>(
             spawn(refuse(stream, tls.is_some()));
             continue;
         };
-        let (handler, tls, watcher) = (handler.clone(), tls.clone(), graceful.watcher());
+        let (handler, tls, stop) = (handler.clone(), tls.clone(), stop.clone());
         spawn(async move {
-            if let Err(error) = converse(stream, tls, handler, watcher).await {
+            if let Err(error) = converse(stream, tls, handler, stop).await {
                 tracing::debug!(%error, "connection ended early");
             }
             drop(slot);
@@ -114,67 +111,85 @@ async fn converse<H: Handler>(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     handler: Arc<H>,
-    watcher: Watcher,
+    stop: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     let mut peer = Peer { address: stream.peer_addr()?, local: stream.local_addr()?, tls: tls.is_some() };
     // A dual-stack socket names IPv4 peers in IPv6 form; rules about loopback want the plain one.
     peer.address.set_ip(peer.address.ip().to_canonical());
     match tls {
-        None => speak_http1(stream, handler, peer, watcher).await,
+        None => speak_http1(stream, handler, peer, stop).await,
         Some(acceptor) => {
             let stream = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                speak_http2(stream, handler, peer, watcher).await
+                speak_http2(stream, handler, peer, stop).await
             } else {
-                speak_http1(stream, handler, peer, watcher).await
+                speak_http1(stream, handler, peer, stop).await
             }
         }
     }
+}
+
+/// Drives a connection to its end; told to stop, it finishes what is in flight and takes nothing new. The connection
+/// types share no trait for it, hence a macro.
+macro_rules! finish {
+    ($connection:ident, $stop:ident) => {{
+        let mut connection = $connection;
+        tokio::select! {
+            ended = connection.as_mut() => return Ok(ended?),
+            _ = $stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        }
+        Ok(connection.await?)
+    }};
 }
 
 async fn speak_http1<H: Handler>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     handler: Arc<H>,
     peer: Peer,
-    watcher: Watcher,
+    mut stop: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_TIMEOUT)
-        .max_buf_size(HEADER_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .pipeline_flush(true)
-        .serve_connection(
-            TokioIo::new(stream),
-            service_fn(move |request| answer(handler.clone(), request, peer)),
-        );
-    Ok(watcher.watch(connection).await?)
+    let connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_READ_TIMEOUT)
+            .max_buf_size(HEADER_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .pipeline_flush(true)
+            .serve_connection(
+                TokioIo::new(stream),
+                service_fn(move |request| answer(handler.clone(), request, peer)),
+            )
+            .with_upgrades()
+    );
+    finish!(connection, stop)
 }
 
 async fn speak_http2<H: Handler>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     handler: Arc<H>,
     peer: Peer,
-    watcher: Watcher,
+    mut stop: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let connection = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .keep_alive_interval(HTTP2_KEEP_ALIVE_INTERVAL)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .max_header_list_size(HEADER_BYTES_MAX as u32)
-        .serve_connection(
-            TokioIo::new(stream),
-            service_fn(move |request| answer(handler.clone(), request, peer)),
-        );
-    Ok(watcher.watch(connection).await?)
+    let connection = pin!(
+        http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(HTTP2_KEEP_ALIVE_INTERVAL)
+            .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+            .max_header_list_size(HEADER_BYTES_MAX as u32)
+            .serve_connection(
+                TokioIo::new(stream),
+                service_fn(move |request| answer(handler.clone(), request, peer)),
+            )
+    );
+    finish!(connection, stop)
 }
 
 async fn answer<H: Handler>(
     handler: Arc<H>,
     request: Request<Incoming>,
     peer: Peer,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<ResponseBody>, Infallible> {
     Ok(handler.handle(request, peer).await)
 }
 
@@ -206,10 +221,10 @@ mod tests {
     struct Reader;
 
     impl Handler for Reader {
-        async fn handle(&self, request: Request<Incoming>, _peer: Peer) -> Response<Full<Bytes>> {
+        async fn handle(&self, request: Request<Incoming>, _peer: Peer) -> Response<ResponseBody> {
             let (head, body) = request.into_parts();
             let read = BodySource::Stream(body).read(&head.headers).await;
-            Response::new(Full::new(format!("{:?}", read.err()).into()))
+            Response::new(crate::http::reply::full(format!("{:?}", read.err())))
         }
     }
 
@@ -221,8 +236,8 @@ mod tests {
         client.write_all(bytes).await.unwrap();
         let started = Instant::now();
         let mut answer = String::new();
-        let graceful = GracefulShutdown::new();
-        let serving = speak_http1(server, Arc::new(Reader), peer, graceful.watcher());
+        let (_stop, stopped) = watch::channel(false);
+        let serving = speak_http1(server, Arc::new(Reader), peer, stopped);
         let (_, read) = tokio::join!(serving, client.read_to_string(&mut answer));
         read.unwrap();
         (started.elapsed(), answer)

@@ -2,34 +2,35 @@
 
 use std::io::Write;
 
-use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::FutureExt;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue};
 use http::{HeaderMap, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Either};
 use hyper::body::Body;
 
+use crate::http::reply::{ResponseBody, full};
 use crate::limits::GZIP_REPLY_FROM;
 
 /// Compresses the body when the client accepts gzip and it has at least [`GZIP_REPLY_FROM`] bytes.
-pub(crate) fn compress(request: &HeaderMap, response: &mut Response<Full<Bytes>>) {
-    if response.body().size_hint().lower() < GZIP_REPLY_FROM || !accepts_gzip(request) {
+pub(crate) fn compress(request: &HeaderMap, response: &mut Response<ResponseBody>) {
+    let Either::Left(body) = response.body_mut() else { return };
+    if body.size_hint().lower() < GZIP_REPLY_FROM || !accepts_gzip(request) {
         return;
     }
-    let Some(Ok(plain)) = std::mem::take(response.body_mut()).collect().now_or_never() else { return };
+    let Some(Ok(plain)) = std::mem::take(body).collect().now_or_never() else { return };
     let plain = plain.to_bytes();
     let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Compression::fast());
     // Writing to memory does not fail; if it did, the plain body would still be right.
     let compressed = encoder.write_all(&plain).and_then(|()| encoder.finish());
     let Ok(compressed) = compressed else {
-        *response.body_mut() = Full::new(plain);
+        *response.body_mut() = full(plain);
         return;
     };
     response.headers_mut().insert(CONTENT_LENGTH, compressed.len().into());
     response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    *response.body_mut() = Full::new(compressed.into());
+    *response.body_mut() = full(compressed);
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {

@@ -1,5 +1,7 @@
 //! What a handler answers, before it becomes an HTTP response or a part of a batch.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
 use graph::error::{GraphError, InnerError, www_authenticate};
 use graph::{Method, headers};
@@ -8,17 +10,28 @@ use http::header::{
     WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{Either, Full};
 use presence::Timestamp;
 
+/// The body of a response: all of it at once, or one that goes on for as long as the client listens.
+pub(crate) type ResponseBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>;
+
+/// A body that is there in full.
+pub(crate) fn full(bytes: impl Into<Bytes>) -> ResponseBody {
+    Either::Left(Full::new(bytes.into()))
+}
+
 /// A success: status, and a body with its type when there is one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) content_type: Option<&'static str>,
     /// Whether the body is OData, and says so in a header.
     pub(crate) is_odata: bool,
     pub(crate) body: Bytes,
+    /// What follows the body for as long as the client listens; a batch has no use for it.
+    pub(crate) stream: Option<UnsyncBoxBody<Bytes, Infallible>>,
 }
 
 impl Reply {
@@ -57,8 +70,12 @@ impl Envelope<'_> {
     }
 
     /// The response of a success.
-    pub(crate) fn success(&self, reply: Reply) -> Response<Full<Bytes>> {
+    pub(crate) fn success(&self, reply: Reply) -> Response<ResponseBody> {
         let mut response = self.response(reply.status, reply.content_type, reply.body);
+        if let Some(stream) = reply.stream {
+            response.headers_mut().remove(CONTENT_LENGTH);
+            *response.body_mut() = Either::Right(stream);
+        }
         if reply.is_odata {
             insert(&mut response, headers::ODATA_VERSION.0, headers::ODATA_VERSION.1);
         }
@@ -66,7 +83,7 @@ impl Envelope<'_> {
     }
 
     /// The response of a failure.
-    pub(crate) fn failure(&self, error: &GraphError) -> Response<Full<Bytes>> {
+    pub(crate) fn failure(&self, error: &GraphError) -> Response<ResponseBody> {
         let mut body = Vec::new();
         error.write(&mut body, &self.inner_error());
         let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -89,9 +106,9 @@ impl Envelope<'_> {
         status: StatusCode,
         content_type: Option<&'static str>,
         body: Bytes,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<ResponseBody> {
         let length = body.len();
-        let mut response = Response::new(Full::new(body));
+        let mut response = Response::new(full(body));
         *response.status_mut() = status;
         let fields = response.headers_mut();
         if let Some(content_type) = content_type {
@@ -111,7 +128,7 @@ impl Envelope<'_> {
 }
 
 /// Sets a header unless its value cannot be one. The names are ours, the values were read from headers or made here.
-fn insert(response: &mut Response<Full<Bytes>>, name: impl TryInto<HeaderName>, value: &str) {
+fn insert(response: &mut Response<ResponseBody>, name: impl TryInto<HeaderName>, value: &str) {
     if let (Ok(name), Ok(value)) = (name.try_into(), HeaderValue::from_str(value)) {
         response.headers_mut().insert(name, value);
     }
