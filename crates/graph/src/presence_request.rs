@@ -22,16 +22,16 @@ pub const IDS_MAX: usize = 650;
 /// `POST /communications/getPresencesByUserId`: the distinct users, in order of first appearance (§5).
 ///
 /// # Errors
-/// 400 for more than [`IDS_MAX`] ids, and for one that is no GUID.
-pub fn get_presences_by_user_id(body: Body<'_>) -> Result<Vec<UserId>, GraphError> {
+/// 400 for more than `ids_max` ids (see [`Profile::ids_max`](crate::Profile::ids_max)), and for one that is no GUID.
+pub fn get_presences_by_user_id(body: Body<'_>, ids_max: usize) -> Result<Vec<UserId>, GraphError> {
     #[derive(Deserialize)]
     #[serde(transparent)]
     struct Ids<'a>(#[serde(borrow)] Vec<Text<'a>>);
 
     let ids = body.members()?.get::<Ids<'_>>("ids")?.ok_or_else(|| GraphError::required("Ids"))?.0;
-    if ids.len() > IDS_MAX {
+    if ids.len() > ids_max {
         return Err(GraphError::invalid_argument(format!(
-            "The provided [Ids] has more than {IDS_MAX} elements."
+            "The provided [Ids] has more than {ids_max} elements."
         )));
     }
     let mut seen = HashSet::with_capacity(ids.len());

@@ -64,6 +64,10 @@ pub(crate) struct DevArgs {
     /// Keep nothing: presence, keys and certificates end with the process.
     #[arg(long)]
     pub(crate) in_memory: bool,
+    /// How far to go beyond what the reference documents: `graph` refuses what is documented as refused, `extended` also
+    /// lets applications write work locations and read more than 650 users at once.
+    #[arg(long, env = "PRESENCED_PROFILE", default_value_t, value_name = "PROFILE")]
+    pub(crate) profile: graph::Profile,
     #[command(flatten)]
     pub(crate) data: DataArgs,
     #[command(flatten)]

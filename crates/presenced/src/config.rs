@@ -5,8 +5,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use graph::Profile;
 use graph::operations::is_application_permission;
 use serde::Deserialize;
+use server::directory::TRUSTS_MAX;
+use server::is_own_role;
 
 /// Problems named at most; a file with more is not a configuration.
 const PROBLEMS_MAX: usize = 50;
@@ -19,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// The URL clients use, such as `https://presence.example.org`: an audience of tokens and the issuer's base.
     pub(crate) public_url: String,
+    /// How far the server goes beyond what the reference documents: `graph` or `extended`.
+    pub(crate) profile: String,
     /// Where to listen.
     pub(crate) listen: Listen,
     /// Certificate and key for HTTPS.
@@ -78,6 +83,10 @@ pub(crate) struct Tenant {
     pub(crate) name: String,
     /// Domain names by which clients may address the tenant when they ask for a token.
     pub(crate) domains: Vec<String>,
+    /// Tenants of this server whose users may read the presence of this one's, if those trust this one too.
+    pub(crate) trusts: Vec<String>,
+    /// As in `[throttle]`, for this tenant alone.
+    pub(crate) requests_per_30_seconds: Option<u32>,
     /// CSV or JSON files of users, read at start.
     pub(crate) user_files: Vec<PathBuf>,
     /// Users written here.
@@ -164,6 +173,11 @@ impl Config {
         }
     }
 
+    /// The compatibility profile.
+    pub(crate) fn profile(&self) -> Result<Profile, String> {
+        if self.profile.is_empty() { Ok(Profile::default()) } else { self.profile.parse() }
+    }
+
     fn check(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.data_dir.as_os_str().is_empty() {
@@ -185,6 +199,9 @@ impl Config {
         let url = self.public_url.parse::<http::Uri>().ok();
         if !url.is_some_and(|url| matches!(url.scheme_str(), Some("https" | "http")) && url.path() == "/") {
             problems.push(format!("public_url: {:?} is not a URL of scheme and host alone", self.public_url));
+        }
+        if let Err(problem) = self.profile() {
+            problems.push(format!("profile: {problem}"));
         }
         if self.throttle.requests_per_30_seconds == Some(0) {
             problems.push(
@@ -209,6 +226,11 @@ impl Config {
     }
 }
 
+/// Whether an application may be given a role of this name: an application permission, or a role of this server's own.
+fn is_role(name: &str) -> bool {
+    is_application_permission(name) || is_own_role(name)
+}
+
 impl Tenant {
     fn check(&self, place: &str, issuer: bool, problems: &mut Vec<String>) {
         for path in &self.user_files {
@@ -216,12 +238,23 @@ impl Tenant {
                 problems.push(format!("{place} user_files: {}: {error}", path.display()));
             }
         }
+        if self.requests_per_30_seconds == Some(0) {
+            problems.push(format!(
+                "{place} requests_per_30_seconds: 0 would refuse everything; leave it out instead"
+            ));
+        }
+        if self.trusts.len() > TRUSTS_MAX {
+            problems.push(format!("{place} trusts: at most {TRUSTS_MAX} tenants"));
+        }
+        for trusted in self.trusts.iter().filter(|trusted| !is_guid(trusted)) {
+            problems.push(format!("{place} trusts: {trusted:?} is not the GUID of a tenant"));
+        }
         for app in &self.applications {
             let place = format!("{place} application {:?}", app.id);
             if !is_guid(&app.id) {
                 problems.push(format!("{place}: the id is not a GUID"));
             }
-            for role in app.roles.iter().filter(|role| !is_application_permission(role)) {
+            for role in app.roles.iter().filter(|role| !is_role(role)) {
                 problems.push(format!("{place}: {role:?} is not an application permission that exists here"));
             }
             match (&app.secret_sha256, &app.secret_file) {

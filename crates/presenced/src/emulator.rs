@@ -11,9 +11,9 @@ use identity::{Issuer, IssuerConfig, LocalCa, LocalCertificate, SigningKey, Veri
 use jiff::SignedDuration;
 use presence::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
-use server::directory::imported_users;
+use server::directory::with_kept;
 use server::http::connection::{Listener, serve};
-use server::{App, Emulator, Parts, loops};
+use server::{App, Emulator, Parts, Throttle, loops};
 use store::{Memory, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -31,6 +31,7 @@ pub(crate) struct Options {
     pub(crate) http: SocketAddr,
     /// `None`: nothing is kept.
     pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) profile: graph::Profile,
 }
 
 /// A running emulator.
@@ -101,7 +102,7 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     let store = open_store(options.data_dir.as_deref())?;
     let clock_file = options.data_dir.as_deref().map(|folder| folder.join("clock.json"));
     let clock = Arc::new(clock(store.latest().await?, clock_file.as_deref())?);
-    let directory = seed::directory(imported_users(store.as_ref()).await?)?;
+    let directory = with_kept(seed::directory()?, store.as_ref()).await?;
     let engine = Arc::new(Engine::new(store.clone(), clock.clone()));
 
     let mut config = IssuerConfig::new(seed::TENANT, base_url("https", https_address), signing_key.await??);
@@ -116,7 +117,8 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
         verifier,
         issuers: vec![(seed::TENANT, issuer)],
         directory,
-        throttle: None,
+        throttle: Throttle::default(),
+        profile: options.profile,
         emulator: Some(Emulator {
             clock,
             tenant: seed::TENANT,

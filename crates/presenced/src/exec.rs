@@ -20,7 +20,13 @@ pub(crate) fn run(args: ExecArgs) -> anyhow::Result<ExitCode> {
     server_runtime(&log, LogFormat::Human)?.block_on(async {
         let folder = tempfile::tempdir().context("a temporary folder")?;
         let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        let running = emulator::start(Options { https: any_port, http: any_port, data_dir: None }).await?;
+        let running = emulator::start(Options {
+            https: any_port,
+            http: any_port,
+            data_dir: None,
+            profile: graph::Profile::default(),
+        })
+        .await?;
         let ca = folder.path().join("ca.pem");
         std::fs::write(&ca, &running.ca_pem).with_context(|| ca.display().to_string())?;
 

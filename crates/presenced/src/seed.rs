@@ -8,6 +8,7 @@ use graph::user::User;
 use graph::{Permission, user};
 use identity::{Application, Secret, SecretDigest};
 use presence::{AppId, TenantId, UserId};
+use server::ADMIN_ROLE;
 use server::directory::{Directory, Tenant};
 
 /// The tenant.
@@ -26,7 +27,7 @@ pub(crate) const USER_B: UserId = UserId::from_u128(0x66825e03_7ef5_42da_9069_72
 /// Delegated permissions of the ready-made user tokens.
 pub(crate) const SCOPES: [Permission; 3] =
     [Permission::PresenceReadWrite, Permission::PresenceReadAll, Permission::UserReadAll];
-/// Application permissions of the application.
+/// Application permissions of the application; it also has the role of an administrator.
 pub(crate) const ROLES: [Permission; 2] = [Permission::PresenceReadWriteAll, Permission::UserReadAll];
 
 const USERS: [(UserId, &str, &str, &str, &str); 4] = [
@@ -68,22 +69,18 @@ pub(crate) fn application() -> Application {
         display_name: "Demo application".to_owned(),
         service_principal: uuid::Uuid::from_u128(0x5e0f_6f0a_7c52_4b1c_9a4e_0d7f_3b2a_1c60),
         secrets: vec![Secret { digest: SecretDigest::of(SECRET), expires_at: None }],
-        roles: ROLES.iter().map(ToString::to_string).collect(),
+        roles: ROLES.iter().map(|role| role.as_str()).chain([ADMIN_ROLE]).map(str::to_owned).collect(),
         scopes: SCOPES.iter().map(ToString::to_string).collect(),
     }
 }
 
-/// The directory: the seed's users and those imported before, who replace them.
+/// The directory, of nothing but the seed.
 ///
 /// # Errors
-/// Imported users that contradict the seed's.
-pub(crate) fn directory(imported: Vec<(TenantId, User)>) -> anyhow::Result<Directory> {
-    let imported = imported.into_iter().filter(|(tenant, _)| *tenant == TENANT).map(|(_, user)| user);
+/// None, as long as the seed does not contradict itself.
+pub(crate) fn directory() -> anyhow::Result<Directory> {
     let applications = HashMap::from([(APP, application())]);
     let mut directory = Directory::default();
-    directory.insert(
-        TENANT,
-        Tenant::new(vec![DOMAIN.to_owned()], applications, users().into_iter().chain(imported))?,
-    );
+    directory.insert(TENANT, Tenant::new(vec![DOMAIN.to_owned()], applications, users())?);
     Ok(directory)
 }

@@ -12,7 +12,7 @@ use identity::{
     Application, Issuer, IssuerConfig, ReloadableCertificate, Secret, SecretDigest, SigningKey, Verifier,
 };
 use presence::TenantId;
-use server::directory::{Directory, Tenant, imported_users, keep_users};
+use server::directory::{Directory, Tenant, keep_users, with_kept};
 use server::http::connection::{Listener, serve};
 use server::import::{ImportFormat, read_users};
 use server::{App, Parts, Throttle, loops};
@@ -44,7 +44,7 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(store.latest().await?));
     let wall_clock: Arc<dyn Clock> = Arc::new(SystemClock::new(None));
-    let directory = directory(&config, imported_users(store.as_ref()).await?)?;
+    let directory = with_kept(directory(&config)?, store.as_ref()).await?;
     let issuers = issuers(&config)?;
     let engine = Arc::new(Engine::new(store.clone(), clock));
     let app = Arc::new(App::new(Parts {
@@ -54,7 +54,8 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         verifier: Verifier::new(issuers.iter().map(|(_, issuer)| issuer.trusted())),
         issuers,
         directory,
-        throttle: config.throttle.requests_per_30_seconds.map(Throttle::new),
+        throttle: Throttle::new(config.throttle.requests_per_30_seconds),
+        profile: config.profile().map_err(anyhow::Error::msg)?,
         emulator: None,
         public_url: Some(config.public_url.clone()),
     }));
@@ -107,7 +108,7 @@ pub(crate) fn import(config: Config, tenant: Option<&str>, users: &[User]) -> an
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let store = open_embedded(&config.data_dir.join("store"))?;
-        let all = directory(&config, imported_users(&store).await?)?;
+        let all = with_kept(directory(&config)?, &store).await?;
         let all = all.tenant(tenant).cloned().unwrap_or_default();
         all.with_users(users.iter().cloned())?;
         keep_users(&store, tenant, users).await?;
@@ -135,8 +136,8 @@ async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
-/// The directory of a configuration: users of the file, of its user files, and imported ones, later ones replacing.
-fn directory(config: &Config, imported: Vec<(TenantId, User)>) -> anyhow::Result<Directory> {
+/// The directory of a configuration: users of the file and of its user files, later ones replacing.
+fn directory(config: &Config) -> anyhow::Result<Directory> {
     let mut directory = Directory::default();
     for tenant in &config.tenants {
         let id: TenantId = tenant.id.parse()?;
@@ -144,15 +145,17 @@ fn directory(config: &Config, imported: Vec<(TenantId, User)>) -> anyhow::Result
         for path in &tenant.user_files {
             users.extend(read_user_file(path).with_context(|| path.display().to_string())?);
         }
-        users.extend(imported.iter().filter(|(of, _)| *of == id).map(|(_, user)| user.clone()));
         let applications = tenant.applications.iter().map(|app| {
             let app = application(app)?;
             Ok((app.id, app))
         });
         let applications = applications.collect::<anyhow::Result<HashMap<_, _>>>()?;
-        let tenant = Tenant::new(tenant.domains.clone(), applications, users)
+        let mut known = Tenant::new(tenant.domains.clone(), applications, users)
             .with_context(|| format!("tenant {id}"))?;
-        directory.insert(id, tenant);
+        known.name.clone_from(&tenant.name);
+        known.trusts = tenant.trusts.iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
+        known.requests_max = tenant.requests_per_30_seconds;
+        directory.insert(id, known);
     }
     Ok(directory)
 }

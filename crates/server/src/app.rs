@@ -7,13 +7,13 @@ use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use engine::{Clock, Engine, Ids};
 use futures_util::FutureExt;
-use graph::{GraphError, Method, Operation};
+use graph::{Grant, GraphError, Method, Operation, Profile};
 use http::header::{HOST, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use identity::{Issuer, Verifier};
-use presence::TenantId;
+use presence::{TenantId, UserId};
 
 use crate::api::{BodySource, Call, Facts};
 use crate::directory::Directory;
@@ -39,8 +39,10 @@ pub struct Parts {
     pub issuers: Vec<(TenantId, Issuer)>,
     /// Users and applications.
     pub directory: Directory,
-    /// How many requests an application may make; `None`: as many as it likes.
-    pub throttle: Option<Throttle>,
+    /// How many requests an application may make.
+    pub throttle: Throttle,
+    /// How far the server goes beyond what the reference documents.
+    pub profile: Profile,
     /// What makes an emulator of the server; `None` in production.
     pub emulator: Option<Emulator>,
     /// Scheme and host by which clients know the server; `None`: whatever each request says.
@@ -57,7 +59,8 @@ pub struct App {
     directory: ArcSwap<Directory>,
     /// Held while a change of the directory is made from the one before.
     pub(crate) directory_change: tokio::sync::Mutex<()>,
-    pub(crate) throttle: Option<Throttle>,
+    pub(crate) throttle: Throttle,
+    pub(crate) profile: Profile,
     pub(crate) emulator: Option<Emulator>,
     public_url: Option<String>,
     diagnostic: HeaderValue,
@@ -76,6 +79,7 @@ impl App {
             directory: ArcSwap::from_pointee(parts.directory),
             directory_change: tokio::sync::Mutex::default(),
             throttle: parts.throttle,
+            profile: parts.profile,
             emulator: parts.emulator,
             public_url: parts.public_url,
             diagnostic: diagnostic.unwrap_or_else(|_| HeaderValue::from_static("{}")),
@@ -90,6 +94,19 @@ impl App {
     /// Replaces users and applications. Requests in flight finish with the old ones.
     pub fn replace_directory(&self, directory: Directory) {
         self.directory.store(Arc::new(directory));
+    }
+
+    /// Whether a caller may do this to `target`, in the server's profile.
+    ///
+    /// # Errors
+    /// As [`graph::Row::authorize`].
+    pub(crate) fn authorize(
+        &self,
+        operation: Operation,
+        grant: &Grant,
+        target: Option<UserId>,
+    ) -> Result<(), GraphError> {
+        self.profile.authorize(operation.row(), grant, target)
     }
 
     fn origin(&self, request: &Request<Incoming>, peer: Peer) -> String {

@@ -1,15 +1,34 @@
 //! Which users and applications exist: declared in the configuration, or imported and kept in the store.
 //!
-//! A directory is a value. A change makes a new one, and requests in flight finish with the one they began with.
+//! A directory is a value. A change makes a new one, and requests in flight finish with the one they began with. Users
+//! are held in persistent maps, so that a change costs what it changes and not what there is: an identity provider
+//! brings its users one by one.
 
-use std::collections::HashMap;
+mod kept;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use graph::user::User;
 use identity::Application;
 use jiff::tz::TimeZone;
-use presence::{AppId, TenantId, UserId};
-use store::{Document, DocumentKind, Store, StoreError};
+use presence::{AppId, TenantId, UserId, UserKey};
+use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
+use store::{Store, StoreError};
+
+pub use kept::{
+    KeptApplication, KeptSecret, KeptTenant, drop_application, drop_tenant, drop_user, imported_users,
+    keep_application, keep_tenant, keep_users, kept_applications, kept_tenants,
+};
+
+/// Users of one tenant at most. Ours: about half a gigabyte of memory.
+pub const USERS_PER_TENANT_MAX: usize = 1_000_000;
+/// Applications of one tenant at most. Ours.
+pub const APPLICATIONS_PER_TENANT_MAX: usize = 1_000;
+/// Tenants at most. Ours: a change of one copies the list of them.
+pub const TENANTS_MAX: usize = 1_000;
+/// Tenants that one tenant may trust. Ours: a read of an unknown id looks into each.
+pub const TRUSTS_MAX: usize = 100;
 
 /// Users and applications of every tenant.
 #[derive(Clone, Debug, Default)]
@@ -20,14 +39,34 @@ pub struct Directory {
 /// Users and applications of one tenant.
 #[derive(Clone, Debug, Default)]
 pub struct Tenant {
+    /// A name for people.
+    pub name: String,
     /// Domain names by which the tenant may be addressed.
     pub domains: Vec<String>,
     /// Applications by client id.
-    pub applications: HashMap<AppId, Application>,
-    /// By object id.
-    users: Vec<User>,
-    by_id: HashMap<UserId, usize>,
-    by_name: HashMap<String, UserId>,
+    pub applications: Arc<HashMap<AppId, Application>>,
+    /// Tenants whose users may read the presence of this one's, if those trust this one too (presence-api §11.6).
+    pub trusts: Vec<TenantId>,
+    /// Requests an application may make in this tenant within [`THROTTLE_WINDOW`](crate::THROTTLE_WINDOW); `None`: as
+    /// many as the server lets everyone make.
+    pub requests_max: Option<u32>,
+    /// Where the tenant itself comes from.
+    pub origin: Origin,
+    declared_applications: Arc<HashSet<AppId>>,
+    declared_users: Arc<HashSet<UserId>>,
+    users: RedBlackTreeMapSync<UserId, Arc<User>>,
+    by_name: HashTrieMapSync<String, UserId>,
+    by_external_id: HashTrieMapSync<String, UserId>,
+}
+
+/// Where something in the directory comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration or the emulator's seed: to be changed there, and not over the API.
+    #[default]
+    Declared,
+    /// Added while the server ran, and kept in the store.
+    Kept,
 }
 
 /// Why a user cannot be in a directory beside the others.
@@ -43,10 +82,20 @@ pub enum DirectoryError {
         /// The other one.
         other: UserId,
     },
+    /// Two users of one tenant with the same external id.
+    #[error("{id:?} is the external id of both {one} and {other}")]
+    DuplicateExternalId {
+        /// The external id.
+        id: String,
+        /// One of the users.
+        one: UserId,
+        /// The other one.
+        other: UserId,
+    },
     /// A time zone nobody knows.
     #[error("{zone:?}, the time zone of {user}, is neither an IANA nor a Windows name")]
     UnknownZone {
-        /// The name given.
+        /// The zone given.
         zone: String,
         /// Whose it is.
         user: UserId,
@@ -54,10 +103,14 @@ pub enum DirectoryError {
     /// A user without a user principal name.
     #[error("{0} has no user principal name")]
     NoName(UserId),
+    /// No room for another user.
+    #[error("a tenant has at most {USERS_PER_TENANT_MAX} users")]
+    TooManyUsers,
 }
 
 impl Tenant {
-    /// A tenant with these users; of two with the same id the later one counts.
+    /// A tenant with these users and applications, all of them declared; of two users with the same id the later one
+    /// counts.
     ///
     /// # Errors
     /// [`DirectoryError`] for users that contradict each other.
@@ -66,42 +119,163 @@ impl Tenant {
         applications: HashMap<AppId, Application>,
         users: impl IntoIterator<Item = User>,
     ) -> Result<Self, DirectoryError> {
-        let distinct: HashMap<UserId, User> = users.into_iter().map(|user| (user.id, user)).collect();
-        let mut users: Vec<User> = distinct.into_values().collect();
-        users.sort_unstable_by_key(|user| user.id);
-        let by_id = users.iter().enumerate().map(|(position, user)| (user.id, position)).collect();
-        let mut by_name = HashMap::with_capacity(users.len());
-        for user in &users {
-            check(user)?;
-            if let Some(other) = by_name.insert(fold(&user.user_principal_name), user.id) {
-                let name = user.user_principal_name.clone();
-                return Err(DirectoryError::DuplicateName {
-                    name,
-                    one: other.min(user.id),
-                    other: other.max(user.id),
-                });
-            }
-        }
-        Ok(Self { domains, applications, users, by_id, by_name })
+        let declared_applications = applications.keys().copied().collect();
+        let tenant = Self {
+            domains,
+            applications: Arc::new(applications),
+            declared_applications: Arc::new(declared_applications),
+            ..Self::default()
+        };
+        let tenant = tenant.with_users(users)?;
+        let declared_users = tenant.users.keys().copied().collect();
+        Ok(Self { declared_users: Arc::new(declared_users), ..tenant })
     }
 
-    /// The same tenant with these users added or replaced.
+    /// The same tenant with these users added or replaced. Whoever is declared stays so.
     ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_users(&self, users: impl IntoIterator<Item = User>) -> Result<Self, DirectoryError> {
-        Self::new(self.domains.clone(), self.applications.clone(), self.users.iter().cloned().chain(users))
+        let distinct: HashMap<UserId, User> = users.into_iter().map(|user| (user.id, user)).collect();
+        let mut tenant = self.clone();
+        // First every old name goes, then the new ones come: an import may swap two names.
+        for user in distinct.values() {
+            check(user)?;
+            tenant.forget_names(user.id);
+        }
+        let mut users: Vec<User> = distinct.into_values().collect();
+        users.sort_unstable_by_key(|user| user.id);
+        for user in users {
+            tenant.add_names(&user)?;
+            tenant.users.insert_mut(user.id, Arc::new(user));
+        }
+        if tenant.users.size() > USERS_PER_TENANT_MAX {
+            return Err(DirectoryError::TooManyUsers);
+        }
+        Ok(tenant)
+    }
+
+    /// The same tenant without this user.
+    #[must_use]
+    pub fn without_user(&self, id: UserId) -> Self {
+        let mut tenant = self.clone();
+        tenant.forget_names(id);
+        tenant.users.remove_mut(&id);
+        tenant
+    }
+
+    /// The same tenant with this application added or replaced; one that is declared stays so.
+    #[must_use]
+    pub fn with_application(&self, application: Application) -> Self {
+        let mut applications = HashMap::clone(&self.applications);
+        applications.insert(application.id, application);
+        Self { applications: Arc::new(applications), ..self.clone() }
+    }
+
+    /// The same tenant without this application.
+    #[must_use]
+    pub fn without_application(&self, id: AppId) -> Self {
+        let mut applications = HashMap::clone(&self.applications);
+        applications.remove(&id);
+        Self { applications: Arc::new(applications), ..self.clone() }
+    }
+
+    fn forget_names(&mut self, id: UserId) {
+        let Some(old) = self.users.get(&id).cloned() else { return };
+        self.by_name.remove_mut(&fold(&old.user_principal_name));
+        if let Some(external_id) = &old.external_id {
+            self.by_external_id.remove_mut(external_id);
+        }
+    }
+
+    fn add_names(&mut self, user: &User) -> Result<(), DirectoryError> {
+        let name = fold(&user.user_principal_name);
+        if let Some(other) = self.by_name.get(&name).copied() {
+            let (one, other) = (other.min(user.id), other.max(user.id));
+            let name = user.user_principal_name.clone();
+            return Err(DirectoryError::DuplicateName { name, one, other });
+        }
+        self.by_name.insert_mut(name, user.id);
+        if let Some(id) = user.external_id.clone() {
+            if let Some(other) = self.by_external_id.get(&id).copied() {
+                let (one, other) = (other.min(user.id), other.max(user.id));
+                return Err(DirectoryError::DuplicateExternalId { id, one, other });
+            }
+            self.by_external_id.insert_mut(id, user.id);
+        }
+        Ok(())
     }
 
     /// Every user, by object id.
-    pub fn users(&self) -> &[User] {
-        &self.users
+    pub fn users(&self) -> impl ExactSizeIterator<Item = &User> {
+        self.users.values().map(Arc::as_ref)
     }
 
     /// The user with this object id.
     pub fn user(&self, id: UserId) -> Option<&User> {
-        self.by_id.get(&id).map(|position| &self.users[*position])
+        self.users.get(&id).map(Arc::as_ref)
     }
+
+    /// The user with this user principal name, in any case.
+    pub fn user_by_name(&self, name: &str) -> Option<UserId> {
+        self.by_name.get(&fold(name)).copied()
+    }
+
+    /// The user with this external id, exactly as it is spelled.
+    pub fn user_by_external_id(&self, id: &str) -> Option<UserId> {
+        self.by_external_id.get(id).copied()
+    }
+
+    /// Where a user comes from.
+    pub fn origin_of_user(&self, id: UserId) -> Origin {
+        if self.declared_users.contains(&id) { Origin::Declared } else { Origin::Kept }
+    }
+
+    /// Where an application comes from.
+    pub fn origin_of_application(&self, id: AppId) -> Origin {
+        if self.declared_applications.contains(&id) { Origin::Declared } else { Origin::Kept }
+    }
+}
+
+/// A directory with what the store keeps besides what is declared: tenants, applications, users.
+///
+/// Users and applications of a tenant that is neither declared nor kept wait for it to come back.
+///
+/// # Errors
+/// [`WithKeptError`]: the store's, or users that contradict those who are declared.
+pub async fn with_kept(mut directory: Directory, store: &dyn Store) -> Result<Directory, WithKeptError> {
+    for (id, tenant) in kept_tenants(store).await? {
+        if !directory.tenants.contains_key(&id) {
+            directory.insert(id, tenant.to_tenant());
+        }
+    }
+    for (tenant, id, kept) in kept_applications(store).await? {
+        if let Some(of) = directory.tenants.get_mut(&tenant).filter(|of| !of.applications.contains_key(&id)) {
+            // The maps are copied only if somebody else holds them, and here nobody does.
+            Arc::make_mut(&mut Arc::make_mut(of).applications).insert(id, kept.to_application(id));
+        }
+    }
+    let mut users: HashMap<TenantId, Vec<User>> = HashMap::new();
+    for (tenant, user) in imported_users(store).await? {
+        users.entry(tenant).or_default().push(user);
+    }
+    for (id, users) in users {
+        if let Some(tenant) = directory.tenants.get_mut(&id) {
+            *tenant = Arc::new(tenant.with_users(users)?);
+        }
+    }
+    Ok(directory)
+}
+
+/// Why what is kept cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum WithKeptError {
+    /// The store's reason.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Users that contradict each other.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
 }
 
 fn check(user: &User) -> Result<(), DirectoryError> {
@@ -127,9 +301,19 @@ impl Directory {
         self.tenants.insert(id, Arc::new(tenant));
     }
 
+    /// Takes a tenant out, with all of its users and applications.
+    pub fn remove(&mut self, id: TenantId) {
+        self.tenants.remove(&id);
+    }
+
     /// A tenant.
     pub fn tenant(&self, id: TenantId) -> Option<&Arc<Tenant>> {
         self.tenants.get(&id)
+    }
+
+    /// Every tenant, in no order.
+    pub fn tenants(&self) -> impl ExactSizeIterator<Item = (TenantId, &Arc<Tenant>)> {
+        self.tenants.iter().map(|(id, tenant)| (*id, tenant))
     }
 
     pub(crate) fn user(&self, tenant: TenantId, user: UserId) -> Option<&User> {
@@ -137,7 +321,19 @@ impl Directory {
     }
 
     pub(crate) fn has_user(&self, tenant: TenantId, user: UserId) -> bool {
-        self.tenants.get(&tenant).is_some_and(|tenant| tenant.by_id.contains_key(&user))
+        self.tenants.get(&tenant).is_some_and(|tenant| tenant.users.contains_key(&user))
+    }
+
+    /// The record that a caller of `tenant` sees as the presence of `user`: one of its own tenant, or of one that trusts
+    /// it and that it trusts (presence-api §11.6). Every other id is nobody's.
+    pub(crate) fn visible(&self, tenant: TenantId, user: UserId) -> Option<UserKey> {
+        if self.has_user(tenant, user) {
+            return Some(UserKey { tenant, user });
+        }
+        let trusted = self.tenants.get(&tenant)?.trusts.iter().copied();
+        let home =
+            trusted.filter(|other| self.tenants.get(other).is_some_and(|o| o.trusts.contains(&tenant)));
+        home.map(|tenant| UserKey { tenant, user }).find(|key| self.has_user(key.tenant, key.user))
     }
 
     pub(crate) fn may_sign_in(&self, tenant: TenantId, user: UserId) -> bool {
@@ -145,44 +341,12 @@ impl Directory {
     }
 
     pub(crate) fn user_by_name(&self, tenant: TenantId, name: &str) -> Option<UserId> {
-        self.tenants.get(&tenant)?.by_name.get(&fold(name)).copied()
+        self.tenants.get(&tenant)?.user_by_name(name)
     }
 
     pub(crate) fn time_zone(&self, tenant: TenantId, user: UserId) -> Option<TimeZone> {
         graph::zone::zone(self.user(tenant, user)?.time_zone.as_deref()?)
     }
-}
-
-/// Imported users as the store keeps them.
-///
-/// # Errors
-/// [`StoreError`] of the store, and [`StoreError::Corrupt`] for a document that is not a user.
-pub async fn imported_users(store: &dyn Store) -> Result<Vec<(TenantId, User)>, StoreError> {
-    let documents = store.documents(DocumentKind::DirectoryUser).await?;
-    documents.into_iter().map(|document| from_document(&document)).collect()
-}
-
-/// Keeps imported users.
-///
-/// # Errors
-/// [`StoreError`] of the store.
-pub async fn keep_users(store: &dyn Store, tenant: TenantId, users: &[User]) -> Result<(), StoreError> {
-    let documents = users.iter().map(|user| to_document(tenant, user)).collect::<Result<_, _>>()?;
-    store.put_documents(documents).await
-}
-
-fn to_document(tenant: TenantId, user: &User) -> Result<Document, StoreError> {
-    let key = [tenant.as_u128().to_be_bytes(), user.id.as_u128().to_be_bytes()].concat();
-    let body = serde_json::to_vec(user).map_err(|error| StoreError::TooLarge(error.to_string()))?;
-    Ok(Document { kind: DocumentKind::DirectoryUser, key, body: Some(body) })
-}
-
-fn from_document(document: &Document) -> Result<(TenantId, User), StoreError> {
-    let damaged = |what: String| StoreError::Corrupt(format!("a directory user: {what}"));
-    let tenant = document.key.first_chunk::<16>().ok_or_else(|| damaged("short key".to_owned()))?;
-    let body = document.body.as_deref().unwrap_or_default();
-    let user = serde_json::from_slice(body).map_err(|error| damaged(error.to_string()))?;
-    Ok((TenantId::from_u128(u128::from_be_bytes(*tenant)), user))
 }
 
 #[cfg(test)]
@@ -204,7 +368,7 @@ mod tests {
         directory.insert(id, tenant);
         assert_eq!(directory.user_by_name(id, "ADA@X.example"), Some(UserId::from_u128(1)));
         assert_eq!(directory.user_by_name(TenantId::from_u128(8), "ada@x.example"), None);
-        let names = directory.tenant(id).unwrap().users().iter().map(|u| u.id.as_u128()).collect::<Vec<_>>();
+        let names = directory.tenant(id).unwrap().users().map(|u| u.id.as_u128()).collect::<Vec<_>>();
         assert_eq!(names, [1, 2]);
     }
 
@@ -213,6 +377,7 @@ mod tests {
         let tenant = Tenant::new(vec![], HashMap::new(), [user(1, "ada")]).unwrap();
         let renamed = tenant.with_users([user(1, "eva")]).unwrap();
         assert_eq!(renamed.users().len(), 1);
+        assert_eq!(renamed.user_by_name("ada@x.example"), None);
         let twice = tenant.with_users([user(2, "ADA")]).unwrap_err();
         assert!(matches!(twice, DirectoryError::DuplicateName { .. }), "{twice}");
         let lost = User { time_zone: Some("Atlantis Standard Time".to_owned()), ..user(3, "neo") };
@@ -223,6 +388,45 @@ mod tests {
             tenant.with_users([nameless]).map(|_| ()),
             Err(DirectoryError::NoName(UserId::from_u128(5)))
         );
+    }
+
+    #[test]
+    fn a_tenant_sees_users_of_another_only_if_each_trusts_the_other() {
+        let (a, b) = (TenantId::from_u128(1), TenantId::from_u128(2));
+        let seen = |a_trusts: &[TenantId], b_trusts: &[TenantId]| {
+            let mut directory = Directory::default();
+            for (id, number, trusts) in [(a, 1, a_trusts), (b, 2, b_trusts)] {
+                let tenant = Tenant::new(vec![], HashMap::new(), [user(number, "ada")]).unwrap();
+                directory.insert(id, Tenant { trusts: trusts.to_vec(), ..tenant });
+            }
+            assert!(directory.visible(a, UserId::from_u128(1)).is_some());
+            directory.visible(a, UserId::from_u128(2)).map(|key| key.tenant)
+        };
+        assert_eq!(seen(&[], &[]), None);
+        assert_eq!(seen(&[b], &[]), None);
+        assert_eq!(seen(&[], &[a]), None);
+        assert_eq!(seen(&[b], &[a]), Some(b));
+    }
+
+    #[test]
+    fn external_ids_are_unique_and_compare_with_case() {
+        let with =
+            |number, name: &str, id: &str| User { external_id: Some(id.to_owned()), ..user(number, name) };
+        let tenant = Tenant::new(vec![], HashMap::new(), [with(1, "ada", "x-1")]).unwrap();
+        let other_case = tenant.with_users([with(2, "eva", "X-1")]).unwrap();
+        assert_eq!(other_case.user_by_external_id("X-1"), Some(UserId::from_u128(2)));
+        let taken = tenant.with_users([with(2, "eva", "x-1")]).unwrap_err();
+        assert!(matches!(taken, DirectoryError::DuplicateExternalId { .. }), "{taken}");
+        let gone = tenant.without_user(UserId::from_u128(1));
+        assert_eq!((gone.users().len(), gone.user_by_name("ada@x.example")), (0, None));
+        assert!(gone.with_users([with(2, "ada", "x-1")]).is_ok());
+    }
+
+    #[test]
+    fn an_import_may_swap_two_names() {
+        let tenant = Tenant::new(vec![], HashMap::new(), [user(1, "ada"), user(2, "eva")]).unwrap();
+        let swapped = tenant.with_users([user(1, "eva"), user(2, "ada")]).unwrap();
+        assert_eq!(swapped.user_by_name("eva@x.example"), Some(UserId::from_u128(1)));
     }
 
     #[tokio::test]

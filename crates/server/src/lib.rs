@@ -4,6 +4,7 @@
 //! its command to `engine`. Nothing here decides a presence. [`http::connection`] serves sockets, [`App`] answers
 //! requests, [`loops`] keeps what must happen by itself.
 
+mod admin;
 mod api;
 mod app;
 pub mod directory;
@@ -16,6 +17,7 @@ pub mod loops;
 mod own;
 mod throttle;
 
+pub use admin::{ADMIN_ROLE, PROVISIONING_ROLE, is_own_role};
 pub use app::{App, Parts};
 pub use emulator::Emulator;
 pub use throttle::{THROTTLE_WINDOW, Throttle};

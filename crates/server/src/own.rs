@@ -118,7 +118,7 @@ impl App {
         facts.app = Some(visitor.app);
         route.check_me(&visitor.grant)?;
         let target = self.resolve(visitor, route.address.as_ref());
-        like.row().authorize(&visitor.grant, target)?;
+        self.authorize(like, &visitor.grant, target)?;
         let known = target.filter(|user| self.directory().has_user(visitor.tenant, *user));
         Ok((visitor, known.ok_or_else(GraphError::user_not_found)?))
     }

@@ -9,15 +9,16 @@ use presence::{AppId, TenantId, Timestamp};
 
 /// The window over which requests are counted. Source: presence-api §15.
 pub const THROTTLE_WINDOW: Duration = Duration::from_secs(30);
-/// Applications counted at a time. Those quiet for a window are forgotten first, so only this many busy ones could evade
-/// their count, and only by being more than any tenant registers.
-const THROTTLED_APPS_MAX: usize = 16_384;
+/// Applications counted at a time in one tenant. Those quiet for a window are forgotten first, so only this many busy ones
+/// could evade their count, and only by being more than a tenant registers. Each tenant has its own: none can make
+/// another's be forgotten.
+const THROTTLED_APPS_PER_TENANT_MAX: usize = 4_096;
 
 /// Counts requests, refused ones too.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Throttle {
-    requests_max: u32,
-    windows: Mutex<HashMap<(TenantId, AppId), Window>>,
+    requests_max: Option<u32>,
+    tenants: Mutex<HashMap<TenantId, HashMap<AppId, Window>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -27,29 +28,38 @@ struct Window {
 }
 
 impl Throttle {
-    /// At most `requests_max` requests of an application within [`THROTTLE_WINDOW`].
-    pub fn new(requests_max: u32) -> Self {
-        Self { requests_max, windows: Mutex::default() }
+    /// At most `requests_max` requests of an application within [`THROTTLE_WINDOW`], where a tenant says nothing else;
+    /// `None`: any number.
+    pub fn new(requests_max: Option<u32>) -> Self {
+        Self { requests_max, tenants: Mutex::default() }
     }
 
-    /// Counts a request at `now` (wall-clock time, not the domain's).
+    /// Counts a request at `now` (wall-clock time, not the domain's), in a tenant with a limit of its own or without.
     ///
     /// # Errors
     /// When it is one too many: whole seconds until the window ends, at least 1.
-    pub(crate) fn count(&self, tenant: TenantId, app: AppId, now: Timestamp) -> Result<(), u32> {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        if windows.len() >= THROTTLED_APPS_MAX && !windows.contains_key(&(tenant, app)) {
+    pub(crate) fn count(
+        &self,
+        tenant: TenantId,
+        tenant_max: Option<u32>,
+        app: AppId,
+        now: Timestamp,
+    ) -> Result<(), u32> {
+        let Some(requests_max) = tenant_max.or(self.requests_max) else { return Ok(()) };
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let windows = tenants.entry(tenant).or_default();
+        if windows.len() >= THROTTLED_APPS_PER_TENANT_MAX && !windows.contains_key(&app) {
             windows.retain(|_, window| left(window, now).is_some());
-            if windows.len() >= THROTTLED_APPS_MAX {
+            if windows.len() >= THROTTLED_APPS_PER_TENANT_MAX {
                 windows.clear();
             }
         }
-        let window = windows.entry((tenant, app)).or_insert(Window { began_at: now, requests: 0 });
+        let window = windows.entry(app).or_insert(Window { began_at: now, requests: 0 });
         if left(window, now).is_none() {
             *window = Window { began_at: now, requests: 0 };
         }
         window.requests = window.requests.saturating_add(1);
-        if window.requests <= self.requests_max {
+        if window.requests <= requests_max {
             return Ok(());
         }
         let left = left(window, now).unwrap_or_default();
@@ -70,26 +80,37 @@ mod tests {
 
     #[test]
     fn an_application_has_its_own_count_and_a_new_one_each_window() {
-        let throttle = Throttle::new(2);
+        let throttle = Throttle::new(Some(2));
         let (tenant, app, other) = (TenantId::from_u128(1), AppId::from_u128(1), AppId::from_u128(2));
         let start: Timestamp = "2026-03-02T08:00:00Z".parse().unwrap();
         let at = |seconds| start + SignedDuration::from_secs(seconds);
-        assert_eq!(throttle.count(tenant, app, at(0)), Ok(()));
-        assert_eq!(throttle.count(tenant, app, at(1)), Ok(()));
-        assert_eq!(throttle.count(tenant, app, at(10)), Err(20));
-        assert_eq!(throttle.count(tenant, other, at(10)), Ok(()));
-        assert_eq!(throttle.count(TenantId::from_u128(2), app, at(10)), Ok(()));
-        assert_eq!(throttle.count(tenant, app, at(29)), Err(1));
-        assert_eq!(throttle.count(tenant, app, at(30)), Ok(()));
+        assert_eq!(throttle.count(tenant, None, app, at(0)), Ok(()));
+        assert_eq!(throttle.count(tenant, None, app, at(1)), Ok(()));
+        assert_eq!(throttle.count(tenant, None, app, at(10)), Err(20));
+        assert_eq!(throttle.count(tenant, None, other, at(10)), Ok(()));
+        assert_eq!(throttle.count(TenantId::from_u128(2), None, app, at(10)), Ok(()));
+        assert_eq!(throttle.count(tenant, None, app, at(29)), Err(1));
+        assert_eq!(throttle.count(tenant, None, app, at(30)), Ok(()));
+    }
+
+    #[test]
+    fn a_tenants_own_limit_counts_before_the_servers() {
+        let now: Timestamp = "2026-03-02T08:00:00Z".parse().unwrap();
+        let (tenant, app) = (TenantId::from_u128(1), AppId::from_u128(1));
+        let throttle = Throttle::new(None);
+        assert!((0..10).all(|_| throttle.count(tenant, None, app, now).is_ok()));
+        assert!((0..10).any(|_| throttle.count(tenant, Some(5), app, now).is_err()));
+        assert!(throttle.count(TenantId::from_u128(2), None, app, now).is_ok());
     }
 
     #[test]
     fn what_is_counted_is_bounded() {
-        let throttle = Throttle::new(1);
+        let throttle = Throttle::new(Some(1));
         let now: Timestamp = "2026-03-02T08:00:00Z".parse().unwrap();
-        for app in 0..THROTTLED_APPS_MAX as u128 * 2 {
-            let _ = throttle.count(TenantId::from_u128(1), AppId::from_u128(app), now);
+        for app in 0..THROTTLED_APPS_PER_TENANT_MAX as u128 * 2 {
+            let _ = throttle.count(TenantId::from_u128(1), None, AppId::from_u128(app), now);
         }
-        assert!(throttle.windows.lock().unwrap().len() <= THROTTLED_APPS_MAX);
+        let tenants = throttle.tenants.lock().unwrap();
+        assert!(tenants.values().all(|windows| windows.len() <= THROTTLED_APPS_PER_TENANT_MAX));
     }
 }

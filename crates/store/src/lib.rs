@@ -56,6 +56,10 @@ pub struct Commit {
 pub enum DocumentKind {
     /// A user of the directory, imported rather than declared in the configuration.
     DirectoryUser,
+    /// An application registered over the admin API rather than declared in the configuration.
+    Application,
+    /// A tenant added over the admin API, or the settings such a tenant has.
+    TenantSettings,
 }
 
 /// A small keyed record. Its body is the business of whoever wrote it.

@@ -48,7 +48,7 @@ fn add(mut body: Value, name: &str, value: impl Into<Value>) -> Value {
 // Section 5: getPresencesByUserId.
 
 fn ids(ids: impl Into<Value>) -> Result<Vec<UserId>, GraphError> {
-    with(&json!({ "ids": ids.into() }), get_presences_by_user_id)
+    with(&json!({ "ids": ids.into() }), |body| get_presences_by_user_id(body, IDS_MAX))
 }
 
 fn many(count: u128) -> Vec<String> {
@@ -74,7 +74,7 @@ fn six_hundred_and_fifty_ids_are_allowed_and_one_more_is_not_even_as_a_duplicate
 #[test]
 fn missing_or_null_ids_are_required_and_empty_ids_are_fine() {
     let required = "[Ids]: The Ids field is required.";
-    assert_eq!(invalid(with(&json!({}), get_presences_by_user_id)), required);
+    assert_eq!(invalid(with(&json!({}), |body| get_presences_by_user_id(body, IDS_MAX))), required);
     assert_eq!(invalid(ids(Value::Null)), required);
     assert_eq!(ids(json!([])), Ok(vec![]));
 }
@@ -425,7 +425,7 @@ fn a_place_too_long_is_refused() {
 }
 
 fn parse_all(body: Body<'_>) {
-    let _ = get_presences_by_user_id(body);
+    let _ = get_presences_by_user_id(body, IDS_MAX);
     let _ = set_presence(body, APP);
     let _ = clear_presence(body, APP);
     let _ = set_user_preferred_presence(body);

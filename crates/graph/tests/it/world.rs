@@ -143,7 +143,7 @@ impl World {
             }
             O::GetPresencesByUserId => {
                 let select = presence_select(&query)?;
-                let users = request::get_presences_by_user_id(body)?;
+                let users = request::get_presences_by_user_id(body, request::IDS_MAX)?;
                 allowed(None)?;
                 let mut list =
                     PresenceList::new(Shape { service: &service, select: &select, level }, users.len());

@@ -34,10 +34,10 @@ impl App {
         let options =
             ListUsers::parse(&query, headers::is_eventual(request.header(headers::CONSISTENCY_LEVEL)))?;
         let level = query.metadata_level(request.accept());
-        request.operation.row().authorize(&visitor.grant, None)?;
+        self.authorize(request.operation, &visitor.grant, None)?;
         let directory = self.directory();
         let tenant = directory.tenant(visitor.tenant);
-        let users = tenant.map(|tenant| tenant.users()).unwrap_or_default();
+        let users = tenant.iter().flat_map(|tenant| tenant.users());
         let service = ServiceRoot::new(request.origin, request.route.root);
         let page = options.page(&service, users);
         let shape = UserShape { service: &service, select: &options.select, level };
@@ -55,7 +55,7 @@ impl App {
 
     fn allowed_target(&self, visitor: Visitor, request: &Request<'_>) -> Result<Option<UserId>, Refusal> {
         let target = self.resolve(visitor, request.route.address.as_ref());
-        request.operation.row().authorize(&visitor.grant, target)?;
+        self.authorize(request.operation, &visitor.grant, target)?;
         Ok(target)
     }
 }

@@ -15,6 +15,7 @@ use graph::{Access, BodyRule, Grant, GraphError, Method, OPERATIONS, Operation, 
 use http::HeaderMap;
 use identity::{Caller, TokenError, bearer};
 
+use crate::admin::Rights;
 use crate::app::App;
 pub(crate) use crate::http::body::BodySource;
 use crate::http::error::Refusal;
@@ -40,6 +41,9 @@ pub(crate) struct Visitor {
     pub(crate) tenant: TenantId,
     pub(crate) app: AppId,
     pub(crate) grant: Grant,
+    /// What the token's roles open besides Graph.
+    #[expect(dead_code, reason = "the admin API, which comes next, reads it")]
+    pub(crate) rights: Rights,
 }
 
 impl Visitor {
@@ -49,7 +53,12 @@ impl Visitor {
             Some(user) => Grant::Delegated { user, scopes: permissions },
             None => Grant::Application { roles: permissions },
         };
-        Self { tenant: caller.tenant, app: caller.app, grant }
+        // Scopes are what a user lets an application do; nobody becomes an administrator by consenting.
+        let rights = match grant {
+            Grant::Application { .. } => Rights::of(&caller.permissions),
+            Grant::Delegated { .. } => Rights::default(),
+        };
+        Self { tenant: caller.tenant, app: caller.app, grant, rights }
     }
 
     /// The signed-in user; an application acting by itself is nobody.
@@ -201,9 +210,9 @@ impl App {
     }
 
     fn throttle(&self, visitor: Visitor) -> Result<(), Refusal> {
-        let Some(throttle) = &self.throttle else { return Ok(()) };
-        throttle
-            .count(visitor.tenant, visitor.app, self.wall_clock.now())
+        let of_tenant = self.directory().tenant(visitor.tenant).and_then(|tenant| tenant.requests_max);
+        self.throttle
+            .count(visitor.tenant, of_tenant, visitor.app, self.wall_clock.now())
             .map_err(|seconds| GraphError::too_many_requests(seconds).into())
     }
 

@@ -25,7 +25,7 @@ impl App {
         let select = presence_select(&query)?;
         let level = query.metadata_level(request.accept());
         let target = self.resolve(visitor, request.route.address.as_ref());
-        request.operation.row().authorize(&visitor.grant, target)?;
+        self.authorize(request.operation, &visitor.grant, target)?;
         // A user principal name nobody has is 404; an unknown object id is a user of whom nothing is known (§4).
         let target = target.ok_or_else(GraphError::user_not_found)?;
         let address = request.route.address.as_ref().unwrap_or(&Address::Me);
@@ -33,8 +33,9 @@ impl App {
         let shape = Shape { service: &service, select: &select, level };
         let reader = visitor.reader(target);
         let mut out = Vec::with_capacity(1_024);
-        if self.directory().has_user(visitor.tenant, target) {
-            let Reading { users, now } = self.engine.read(&[visitor.key(target)]).await?;
+        let visible = self.directory().visible(visitor.tenant, target);
+        if let Some(key) = visible {
+            let Reading { users, now } = self.engine.read(&[key]).await?;
             let record = users.first().cloned().unwrap_or_default();
             write_presence(&mut out, &shape, address, target, &record.at(now), reader);
         } else {
@@ -52,12 +53,11 @@ impl App {
         let query = Query::parse(request.query.unwrap_or_default())?;
         let select = presence_select(&query)?;
         let level = query.metadata_level(request.accept());
-        let users = body::get_presences_by_user_id(request.json())?;
-        request.operation.row().authorize(&visitor.grant, None)?;
+        let users = body::get_presences_by_user_id(request.json(), self.profile.ids_max())?;
+        self.authorize(request.operation, &visitor.grant, None)?;
         let known: Vec<_> = {
             let directory = self.directory();
-            let known = users.iter().filter(|user| directory.has_user(visitor.tenant, **user));
-            known.map(|user| visitor.key(*user)).collect()
+            users.iter().filter_map(|user| directory.visible(visitor.tenant, *user)).collect()
         };
         let Reading { users: records, now } = self.engine.read(&known).await?;
         let service = ServiceRoot::new(request.origin, request.route.root);
@@ -83,7 +83,7 @@ impl App {
         presence_select(&Query::parse(request.query.unwrap_or_default())?)?;
         let target = self.resolve(visitor, request.route.address.as_ref());
         let command = self.command(visitor, target, request)?;
-        request.operation.row().authorize(&visitor.grant, target)?;
+        self.authorize(request.operation, &visitor.grant, target)?;
         let target = target.filter(|user| self.directory().has_user(visitor.tenant, *user));
         let target = target.ok_or_else(GraphError::user_not_found)?;
         self.engine.execute(visitor.key(target), command).await?;

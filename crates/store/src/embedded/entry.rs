@@ -168,12 +168,17 @@ impl<'a> Iterator for Entries<'a> {
 const fn kind_code(kind: DocumentKind) -> u8 {
     match kind {
         DocumentKind::DirectoryUser => 1,
+        // 2 and 3 are those of change notifications.
+        DocumentKind::Application => 4,
+        DocumentKind::TenantSettings => 5,
     }
 }
 
 const fn kind_of(code: u8) -> Result<DocumentKind, Malformed> {
     match code {
         1 => Ok(DocumentKind::DirectoryUser),
+        4 => Ok(DocumentKind::Application),
+        5 => Ok(DocumentKind::TenantSettings),
         _ => Err(Malformed),
     }
 }
