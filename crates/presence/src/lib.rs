@@ -14,6 +14,7 @@ extern crate alloc;
 extern crate std;
 
 mod availability;
+mod change;
 mod command;
 mod error;
 mod explanation;
@@ -29,6 +30,7 @@ mod user;
 mod work_location;
 
 pub use availability::{Activity, Availability, Pair};
+pub use change::Change;
 pub use command::Command;
 pub use error::PresenceError;
 pub use explanation::{

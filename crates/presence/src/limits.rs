@@ -38,3 +38,9 @@ pub const STATUS_MESSAGE_CHARS_MAX: usize = 1_024;
 pub const OUT_OF_OFFICE_CHARS_MAX: usize = 4_096;
 /// Longest `placeId`, in characters. Ours: the documented example is a GUID of 36 (§10).
 pub const PLACE_ID_CHARS_MAX: usize = 256;
+
+/// Most visible changes that time alone can make to one record: three of each session (two fades and the end), one of
+/// each automatic location, two of each segment and of the out-of-office window, one of each of the rest. It follows from
+/// the bounds above, so that nothing that lists changes needs a bound of its own.
+pub const CHANGES_BY_TIME_MAX: usize =
+    3 * SESSIONS_PER_USER_MAX + AUTOMATIC_LOCATIONS_PER_USER_MAX + 2 * SCHEDULE_SEGMENTS_MAX + 2 + 3;

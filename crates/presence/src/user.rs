@@ -12,11 +12,11 @@ use crate::explanation::{
     AutomaticInput, Explanation, LocationOutcome, ManualInput, NextChange, OutOfOfficeInput, PreferredInput,
     PreferredOutcome, Rule, ScheduledInput, SessionInput, SessionOutcome, StatusMessageInput,
 };
-use crate::limits::{AUTOMATIC_LOCATIONS_PER_USER_MAX, SESSIONS_PER_USER_MAX};
+use crate::limits::{AUTOMATIC_LOCATIONS_PER_USER_MAX, CHANGES_BY_TIME_MAX, SESSIONS_PER_USER_MAX};
 use crate::session::strength;
 use crate::work_location::{current_segment, strongest_automatic};
 use crate::{
-    Activity, AppId, AutomaticLocation, Availability, Command, LocationSource, ManualLocation,
+    Activity, AppId, AutomaticLocation, Availability, Change, Command, LocationSource, ManualLocation,
     NewStatusMessage, OutOfOffice, OutOfOfficeSettings, Pair, Preferred, PresenceError, Schedule, Session,
     StatusMessage, WorkLocation, end_of_local_day,
 };
@@ -102,19 +102,51 @@ impl UserPresence {
     /// [`PresenceError::SessionNotFound`] for clearing what is not there, the `TooMany…` bounds, and
     /// [`PresenceError::StatusMessageExpired`].
     pub fn apply(&mut self, command: Command, now: Timestamp) -> Result<(), PresenceError> {
+        self.execute(command, now).map(drop)
+    }
+
+    /// [`apply`](Self::apply), answering with the visible changes since the last command or settlement, oldest first:
+    /// those that time made, then the one the command made, if it made one. Not more than
+    /// [`CHANGES_BY_TIME_MAX`] and one.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn execute(&mut self, command: Command, now: Timestamp) -> Result<Vec<Change>, PresenceError> {
         let now = now.max(self.settled_at);
         let mut next = self.clone();
         next.perform(command, now)?;
-        self.replace_with(next, now);
-        Ok(())
+        Ok(self.replace_with(next, now))
     }
 
     /// Folds the past into the record: counts the changes time has made, and forgets what has ended. Shows the same
     /// before and after.
     pub fn settle(&mut self, now: Timestamp) {
+        self.settle_listing(now);
+    }
+
+    /// [`settle`](Self::settle), answering with the visible changes that time has made since the last command or
+    /// settlement, oldest first. Not more than [`CHANGES_BY_TIME_MAX`].
+    pub fn settle_listing(&mut self, now: Timestamp) -> Vec<Change> {
         let now = now.max(self.settled_at);
         let next = self.clone();
-        self.replace_with(next, now);
+        self.replace_with(next, now)
+    }
+
+    /// The visible changes that time makes after `after` and up to `until`, both as they are understood by
+    /// [`at`](Self::at), oldest first. Not more than [`CHANGES_BY_TIME_MAX`].
+    pub fn changes_by_time(&self, after: Timestamp, until: Timestamp) -> Vec<Change> {
+        let mut from = after.max(self.settled_at);
+        let mut sequence_number = self.sequence_number_at(from);
+        let mut before = self.view(from).pair;
+        let mut changes = Vec::new();
+        while let Some(at) = self.next_change_until(from, until) {
+            sequence_number.0 += 1;
+            let pair = self.view(at).pair;
+            changes.push(Change { at, pair, sequence_number, is_pair_changed: pair != before });
+            (from, before) = (at, pair);
+        }
+        debug_assert!(changes.len() <= CHANGES_BY_TIME_MAX);
+        changes
     }
 
     /// What everyone sees at `now`. The only code that decides a presence.
@@ -253,15 +285,20 @@ impl UserPresence {
     }
 
     /// Becomes `next`, counting the changes that time made since the last settlement and the one that `next` makes.
-    fn replace_with(&mut self, mut next: Self, now: Timestamp) {
+    fn replace_with(&mut self, mut next: Self, now: Timestamp) -> Vec<Change> {
         next.forget_ended(now);
-        let mut sequence_number = self.sequence_number_at(now);
-        if next.view(now) != self.view(now) {
+        let mut changes = self.changes_by_time(self.settled_at, now);
+        let mut sequence_number = changes.last().map_or(self.sequence_number, |last| last.sequence_number);
+        let (before, after) = (self.view(now), next.view(now));
+        if after != before {
             sequence_number.0 += 1;
+            let is_pair_changed = after.pair != before.pair;
+            changes.push(Change { at: now, pair: after.pair, sequence_number, is_pair_changed });
         }
         next.sequence_number = sequence_number;
         next.settled_at = now;
         *self = next;
+        changes
     }
 
     fn forget_ended(&mut self, now: Timestamp) {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use presence::{Command, UserPresence, end_of_local_day};
+use presence::limits::CHANGES_BY_TIME_MAX;
+use presence::{Change, Command, UserPresence, end_of_local_day};
 use proptest::prelude::*;
 
 use crate::history::{History, history, moved, property, view, wild_history};
@@ -17,6 +18,49 @@ fn the_sequence_number_is_the_count_of_visible_changes() {
 #[test]
 fn the_sequence_number_counts_visible_changes_also_when_the_clock_goes_back() {
     property(6, wild_history(), |history| observe(&history));
+}
+
+#[test]
+fn every_visible_change_is_listed_once_in_order_with_its_number_and_what_is_seen_after_it() {
+    property(7, history(), |history| list(&history));
+    property(8, wild_history(), |history| list(&history));
+}
+
+/// Lists while going through a history, as whoever keeps a log does, and compares with looking.
+fn list(history: &History) -> Result<(), TestCaseError> {
+    let mut user = UserPresence::default();
+    let mut changes: Vec<Change> = Vec::new();
+    for (at, action) in &history.0 {
+        let before = user.clone();
+        let now = (*at).max(user.settled_at);
+        let listed = match action {
+            Action::Apply(command) => match user.execute(command.clone(), *at) {
+                Ok(listed) => listed,
+                Err(_) => continue,
+            },
+            Action::Settle => user.settle_listing(*at),
+        };
+        let by_time = before.changes_by_time(before.settled_at, now);
+        prop_assert_eq!(&listed[..by_time.len()], &by_time[..], "first what time did");
+        prop_assert!(listed.len() <= by_time.len() + 1 && listed.len() <= CHANGES_BY_TIME_MAX + 1);
+        for change in &by_time {
+            let seen = before.at(change.at);
+            prop_assert_eq!((seen.pair, seen.sequence_number), (change.pair, change.sequence_number));
+        }
+        if let Some(change) = listed.get(by_time.len()) {
+            prop_assert_eq!((change.at, change.pair), (now, user.at(now).pair));
+        }
+        let mut pair = before.at(before.settled_at).pair;
+        for change in &listed {
+            prop_assert_eq!(change.is_pair_changed, change.pair != pair);
+            pair = change.pair;
+        }
+        changes.extend(listed);
+    }
+    let numbers: Vec<u64> = changes.iter().map(|change| change.sequence_number.0).collect();
+    prop_assert_eq!(&numbers, &(1..=user.sequence_number.0).collect::<Vec<_>>(), "none left out, none twice");
+    prop_assert!(changes.is_sorted_by_key(|change| change.at));
+    Ok(())
 }
 
 fn observe(history: &History) -> Result<(), TestCaseError> {
