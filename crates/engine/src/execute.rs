@@ -32,10 +32,11 @@ impl Engine {
         for _ in 0..COMMIT_ATTEMPTS_MAX {
             let mut stored = self.store.load(&[user]).await?.pop().unwrap_or_default();
             let now = self.clock.now();
-            stored.presence.apply(command.clone(), now)?;
+            let changes = stored.presence.execute(command.clone(), now)?;
             let wake_at = stored.presence.next_change(now);
             let presence = stored.presence.clone();
-            let commit = Commit { user, expected: stored.version, presence: stored.presence, wake_at };
+            let commit =
+                Commit { user, expected: stored.version, presence: stored.presence, wake_at, changes };
             match self.store.commit(commit).await {
                 Ok(version) => {
                     self.nudge(wake_at);

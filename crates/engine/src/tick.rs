@@ -23,8 +23,11 @@ pub struct Tick {
 }
 
 impl Engine {
-    /// Settles users whose presence has changed by time alone: counts the change, forgets what has ended, and notes when
-    /// to look again. Nothing a reader needs is written, so a tick may be late or run twice.
+    /// Settles users whose presence has changed by time alone: logs each change with the instant at which it happened,
+    /// forgets what has ended, and notes when to look again. Then lets the log forget what is no longer retained.
+    ///
+    /// Nothing a reader of presence needs is written, so a tick may be late or run twice; only those who follow the log
+    /// learn late then.
     ///
     /// # Errors
     /// [`EngineError::Store`]; users settled before the failure stay settled.
@@ -33,6 +36,7 @@ impl Engine {
         let due = self.store.due(now, TICK_BATCH_MAX).await?;
         let settled = join_all(due.iter().map(|user| self.settle(*user, now))).await;
         settled.into_iter().collect::<Result<Vec<()>, EngineError>>()?;
+        self.store.trim_log(now).await?;
         let next_wake = self.store.next_wake().await?;
         Ok(Tick { settled: due.len(), more: due.len() == TICK_BATCH_MAX, next_wake })
     }
@@ -66,9 +70,9 @@ impl Engine {
             return Ok(());
         }
         let mut presence = stored.presence;
-        presence.settle(now);
+        let changes = presence.settle_listing(now);
         let wake_at = presence.next_change(now);
-        match self.store.commit(Commit { user, expected: stored.version, presence, wake_at }).await {
+        match self.store.commit(Commit { user, expected: stored.version, presence, wake_at, changes }).await {
             // Whoever won has folded the past into the record and noted the next wake-up.
             Ok(_) | Err(StoreError::Conflict) => Ok(()),
             Err(error) => Err(error.into()),

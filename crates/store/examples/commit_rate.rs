@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use presence::{AppId, Session, SessionPair, TenantId, Timestamp, UserId, UserKey, UserPresence};
+use presence::{
+    AppId, Change, SequenceNumber, Session, SessionPair, TenantId, Timestamp, UserId, UserKey, UserPresence,
+};
 use store::{Commit, Embedded, Options, Store, Version};
 
 const ROUND: Duration = Duration::from_secs(2);
@@ -80,5 +82,11 @@ fn commit(user: u64, expected: Version) -> Commit {
         expected,
         presence: UserPresence { sessions: vec![session], settled_at: now, ..UserPresence::default() },
         wake_at: Some(now + std::time::Duration::from_secs(300)),
+        changes: vec![Change {
+            at: now,
+            pair: SessionPair::Available.pair(),
+            sequence_number: SequenceNumber(1),
+            is_pair_changed: true,
+        }],
     }
 }

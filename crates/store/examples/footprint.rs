@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use presence::{
-    AppId, SequenceNumber, Session, SessionPair, TenantId, Timestamp, UserId, UserKey, UserPresence,
+    AppId, Change, SequenceNumber, Session, SessionPair, TenantId, Timestamp, UserId, UserKey, UserPresence,
 };
 use store::{Commit, Embedded, Options, Store, Version};
 
@@ -127,5 +127,11 @@ fn commit(user: u64) -> Commit {
             ..UserPresence::default()
         },
         wake_at: Some(now + std::time::Duration::from_secs(300)),
+        changes: vec![Change {
+            at: now,
+            pair: SessionPair::Available.pair(),
+            sequence_number: SequenceNumber(1),
+            is_pair_changed: true,
+        }],
     }
 }

@@ -4,9 +4,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use presence::{Timestamp, UserKey};
+use tokio::sync::watch;
 
 use crate::random::Random;
-use crate::{Commit, Document, DocumentKind, Store, StoreError, Stored, Version};
+use crate::{Commit, Document, DocumentKind, LogRead, Position, Store, StoreError, Stored, Version};
 
 /// How often a call goes wrong, in thousandths. All zero: never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,6 +103,20 @@ impl<S: Store> Store for Faulty<S> {
     async fn latest(&self) -> Result<Option<Timestamp>, StoreError> {
         self.before()?;
         self.store.latest().await
+    }
+
+    async fn read_log(&self, after: Position, max: usize) -> Result<LogRead, StoreError> {
+        self.before()?;
+        self.store.read_log(after, max).await
+    }
+
+    fn log_end(&self) -> watch::Receiver<Position> {
+        self.store.log_end()
+    }
+
+    async fn trim_log(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.before()?;
+        self.store.trim_log(now).await
     }
 
     async fn documents(&self, kind: DocumentKind) -> Result<Vec<Document>, StoreError> {

@@ -8,6 +8,7 @@
 //! [`disk::SimulatedDisk`] make either fail on request.
 #![warn(missing_docs)]
 
+mod changelog;
 pub mod disk;
 mod embedded;
 mod error;
@@ -16,8 +17,11 @@ mod memory;
 mod random;
 mod record;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use presence::{Timestamp, UserKey, UserPresence};
+use presence::{Change, Timestamp, UserKey, UserPresence};
+use tokio::sync::watch;
 
 pub use embedded::{Embedded, OpenError, Options, Recovery, Status, TornTail};
 pub use error::StoreError;
@@ -48,6 +52,66 @@ pub struct Commit {
     pub presence: UserPresence,
     /// When the record next wants a look; replaces any earlier wish. `None`: not until it is written again.
     pub wake_at: Option<Timestamp>,
+    /// The visible changes since the version it was made from, in order; each becomes an entry of the log, together with
+    /// the record or not at all. At most [`CHANGES_PER_COMMIT_MAX`].
+    pub changes: Vec<Change>,
+}
+
+/// Most [`Commit::changes`] of one commit.
+pub const CHANGES_PER_COMMIT_MAX: usize = presence::limits::CHANGES_BY_TIME_MAX + 1;
+/// Most entries of one [`Store::read_log`], however many are asked for.
+pub const LOG_READ_MAX: usize = 4_096;
+
+/// Where an entry stands in the one log of a store. The first is 1, the next is one more, and none is given twice, also
+/// after a crash. Zero is before them all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(pub u64);
+
+/// One visible change of one user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Where it stands.
+    pub position: Position,
+    /// Whose presence changed.
+    pub user: UserKey,
+    /// How.
+    pub change: Change,
+}
+
+/// What reading the log found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogRead {
+    /// Entries that follow the position asked for, without a gap; none when there is nothing after it yet.
+    Page {
+        /// The entries.
+        entries: Vec<LogEntry>,
+        /// The last position given so far. Before the position asked for when somebody asked from the future.
+        end: Position,
+    },
+    /// Entries that should have followed are no longer retained.
+    Behind {
+        /// The first that is; one after `end` when none is.
+        oldest: Position,
+        /// The last position given so far.
+        end: Position,
+    },
+}
+
+/// How much of the log is kept. Entries beyond either bound go, oldest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// At least how long after it was written an entry stays; at most a hundredth longer, once
+    /// [`Store::trim_log`] is called.
+    pub age: Duration,
+    /// How many entries stay, 48 bytes of memory each; at least one.
+    pub entries: usize,
+}
+
+/// A day, a million entries.
+impl Default for Retention {
+    fn default() -> Self {
+        Self { age: changelog::AGE_DEFAULT, entries: 1_000_000 }
+    }
 }
 
 /// A kind of small record that is not anybody's presence, such as a directory user. The name is part of the stored
@@ -56,10 +120,25 @@ pub struct Commit {
 pub enum DocumentKind {
     /// A user of the directory, imported rather than declared in the configuration.
     DirectoryUser,
+    /// A subscription to change notifications.
+    Subscription,
+    /// How far a subscription's notifications have been delivered.
+    DeliveryCursor,
     /// An application registered over the admin API rather than declared in the configuration.
     Application,
     /// A tenant added over the admin API, or the settings such a tenant has.
     TenantSettings,
+}
+
+impl DocumentKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::DirectoryUser,
+        Self::Subscription,
+        Self::DeliveryCursor,
+        Self::Application,
+        Self::TenantSettings,
+    ];
 }
 
 /// A small keyed record. Its body is the business of whoever wrote it.
@@ -82,7 +161,7 @@ pub const DOCUMENT_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most documents of one [`Store::put_documents`].
 pub const DOCUMENT_BATCH_MAX: usize = 100_000;
 
-/// Keeps user records, wake-up times and documents.
+/// Keeps user records, wake-up times, the log of visible changes, and documents.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// The records of these users, in the order asked; the default record for whoever has none. What it returns is
@@ -105,6 +184,18 @@ pub trait Store: Send + Sync + 'static {
     /// The latest `settled_at` of any record ever committed: no clock of this store may fall behind it.
     async fn latest(&self) -> Result<Option<Timestamp>, StoreError>;
 
+    /// At most `max` entries of the log after a position, and never more than [`LOG_READ_MAX`]. What it returns is
+    /// durable.
+    async fn read_log(&self, after: Position, max: usize) -> Result<LogRead, StoreError>;
+
+    /// The position of the last entry, as it grows: to read once and to wait for more. An entry is visible to
+    /// [`read_log`](Self::read_log) when its position is here.
+    fn log_end(&self) -> watch::Receiver<Position>;
+
+    /// Forgets entries that were written longer before `now` than is retained. Not durable: after a restart some may be
+    /// back until the next call.
+    async fn trim_log(&self, now: Timestamp) -> Result<(), StoreError>;
+
     /// Every document of a kind, by key.
     async fn documents(&self, kind: DocumentKind) -> Result<Vec<Document>, StoreError>;
 
@@ -114,6 +205,13 @@ pub trait Store: Send + Sync + 'static {
     /// Finishes what was accepted and lets go of files and locks. Later calls answer
     /// [`StoreError::Unavailable`].
     async fn close(&self) -> Result<(), StoreError>;
+}
+
+fn check_changes(changes: &[Change]) -> Result<(), StoreError> {
+    if changes.len() > CHANGES_PER_COMMIT_MAX {
+        return Err(StoreError::TooLarge(format!("{} changes at once", changes.len())));
+    }
+    Ok(())
 }
 
 /// The bounds on documents, checked by every backend before it keeps any of them.

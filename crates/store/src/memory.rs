@@ -4,17 +4,23 @@
 //! than fast: one lock, ordered maps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use presence::{Timestamp, UserKey, UserPresence};
+use tokio::sync::watch;
 
-use crate::{Commit, Document, DocumentKind, Store, StoreError, Stored, Version, check_documents};
+use crate::{
+    Commit, Document, DocumentKind, LOG_READ_MAX, LogEntry, LogRead, Position, Retention, Store, StoreError,
+    Stored, Version, check_changes, check_documents,
+};
 
 /// Keeps everything in memory, and nothing after.
 #[derive(Debug, Default)]
 pub struct Memory {
     state: Mutex<State>,
+    log_end: watch::Sender<Position>,
 }
 
 #[derive(Debug, Default)]
@@ -23,7 +29,17 @@ struct State {
     wakes: BTreeSet<(Timestamp, UserKey)>,
     documents: BTreeMap<(DocumentKind, Vec<u8>), Vec<u8>>,
     latest: Option<Timestamp>,
+    /// With when they were written.
+    log: BTreeMap<Position, (LogEntry, Timestamp)>,
+    end: Position,
+    retention: Retention,
     is_closed: bool,
+}
+
+impl State {
+    fn oldest(&self) -> Position {
+        self.log.first_key_value().map_or(Position(self.end.0 + 1), |(position, _)| *position)
+    }
 }
 
 #[derive(Debug)]
@@ -34,6 +50,12 @@ struct Kept {
 }
 
 impl Memory {
+    /// A store that keeps this much of the log.
+    pub fn with_retention(retention: Retention) -> Self {
+        let state = Mutex::new(State { retention, ..State::default() });
+        Self { state, log_end: watch::Sender::default() }
+    }
+
     fn open_state(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         // No code in here panics between two changes that belong together, so a poisoned lock guards good data.
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,6 +78,7 @@ impl Store for Memory {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {
+        check_changes(&commit.changes)?;
         let mut state = self.open_state()?;
         let state = &mut *state;
         let kept = state.users.get(&commit.user);
@@ -68,6 +91,15 @@ impl Store for Memory {
         if let Some(wake_at) = commit.wake_at {
             state.wakes.insert((wake_at, commit.user));
         }
+        for change in commit.changes {
+            state.end.0 += 1;
+            let entry = LogEntry { position: state.end, user: commit.user, change };
+            state.log.insert(state.end, (entry, commit.presence.settled_at));
+            if state.log.len() > state.retention.entries.max(1) {
+                state.log.pop_first();
+            }
+        }
+        self.log_end.send_if_modified(|end| std::mem::replace(end, state.end) != state.end);
         let version = Version(commit.expected.0 + 1);
         state.latest = state.latest.max(Some(commit.presence.settled_at));
         state.users.insert(commit.user, Kept { presence: commit.presence, version, wake_at: commit.wake_at });
@@ -85,6 +117,30 @@ impl Store for Memory {
 
     async fn latest(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.open_state()?.latest)
+    }
+
+    async fn read_log(&self, after: Position, max: usize) -> Result<LogRead, StoreError> {
+        let state = self.open_state()?;
+        let (oldest, end) = (state.oldest(), state.end);
+        if after.0.saturating_add(1) < oldest.0 {
+            return Ok(LogRead::Behind { oldest, end });
+        }
+        let rest = state.log.range((Bound::Excluded(after), Bound::Unbounded));
+        let entries = rest.take(max.min(LOG_READ_MAX)).map(|(_, (entry, _))| *entry).collect();
+        Ok(LogRead::Page { entries, end })
+    }
+
+    fn log_end(&self) -> watch::Receiver<Position> {
+        self.log_end.subscribe()
+    }
+
+    async fn trim_log(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut state = self.open_state()?;
+        let limit = now.saturating_sub(state.retention.age).unwrap_or(Timestamp::MIN);
+        while state.log.first_key_value().is_some_and(|(_, (_, written_at))| *written_at < limit) {
+            state.log.pop_first();
+        }
+        Ok(())
     }
 
     async fn documents(&self, kind: DocumentKind) -> Result<Vec<Document>, StoreError> {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use engine::{Clock, ClockState, Engine, EngineError, SystemClock, TICK_BATCH_MAX, VirtualClock};
 use jiff::SignedDuration;
 use presence::{
-    AppId, Command, Pair, PresenceError, SessionLifetime, SessionPair, TenantId, UserId, UserKey,
+    Activity, AppId, Command, NewStatusMessage, Pair, PresenceError, SessionLifetime, SessionPair,
+    StatusText, TenantId, UserId, UserKey,
 };
-use store::Memory;
+use store::{LogEntry, LogRead, Memory, Position};
 
 struct World {
     engine: Arc<Engine>,
@@ -21,6 +22,13 @@ impl World {
         clock.freeze();
         let engine = Arc::new(Engine::new(Arc::new(Memory::default()), clock.clone()));
         Self { engine, clock }
+    }
+
+    async fn log(&self) -> Vec<LogEntry> {
+        match self.engine.store().read_log(Position(0), usize::MAX).await.unwrap() {
+            LogRead::Page { entries, .. } => entries,
+            LogRead::Behind { .. } => panic!("nothing was to be forgotten"),
+        }
     }
 
     async fn pair(&self, who: UserKey) -> Pair {
@@ -122,4 +130,49 @@ async fn a_command_that_falls_due_earlier_wakes_whoever_waits_for_a_later_one() 
     assert!(futures_util::poll!(&mut waiting).is_pending());
     world.clock.advance(SignedDuration::from_mins(5));
     waiting.await;
+}
+
+#[tokio::test]
+async fn hours_passed_in_one_step_are_one_entry_for_each_fade_and_expiry() {
+    let world = World::new();
+    let lifetime = SessionLifetime::new(SignedDuration::from_hours(1)).unwrap();
+    for who in [user(1), user(2)] {
+        let command =
+            Command::SetPresence { app: AppId::from_u128(1), pair: SessionPair::Available, lifetime };
+        world.engine.execute(who, command).await.unwrap();
+    }
+    let began = world.clock.now();
+    world.clock.advance(SignedDuration::from_hours(8));
+    world.engine.tick().await.unwrap();
+    let mut seen: Vec<_> = world.log().await.into_iter().filter(|entry| entry.user == user(2)).collect();
+    assert!(seen.is_sorted_by_key(|entry| entry.position));
+    let seen: Vec<_> = seen
+        .drain(..)
+        .map(|LogEntry { change, .. }| {
+            assert!(change.is_pair_changed);
+            (change.at.duration_since(began).as_secs() / 60, change.sequence_number.0, change.pair.activity)
+        })
+        .collect();
+    let expected = [
+        (0, 1, Activity::Available),
+        (5, 2, Activity::AvailableInactive),
+        (10, 3, Activity::Away),
+        (60, 4, Activity::Offline),
+    ];
+    assert_eq!(seen, expected);
+    let again = world.engine.tick().await.unwrap();
+    assert_eq!((again.settled, world.log().await.len()), (0, 8));
+}
+
+#[tokio::test]
+async fn a_change_of_the_status_message_alone_is_an_entry_that_says_so() {
+    let world = World::new();
+    let message =
+        NewStatusMessage { text: StatusText::new("Back at four").unwrap().unwrap(), expires_at: None };
+    for _ in 0..2 {
+        let command = Command::SetStatusMessage(Some(message.clone()));
+        world.engine.execute(user(1), command).await.unwrap();
+    }
+    let log = world.log().await;
+    assert!(!log.is_empty() && log.iter().all(|entry| !entry.change.is_pair_changed));
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use super::frame::{FileHeader, FileKind};
-use super::recover::Position;
+use super::recover::Resume;
 use super::{Options, Shared, snapshot};
 use crate::disk::Disk;
 
@@ -28,8 +28,8 @@ struct Running {
 }
 
 impl Compaction {
-    pub(super) fn new(options: Options, position: Position) -> Self {
-        let Position { log_bytes, snapshot_bytes, .. } = position;
+    pub(super) fn new(options: Options, resume: Resume) -> Self {
+        let Resume { log_bytes, snapshot_bytes, .. } = resume;
         Self { options, log_bytes, snapshot_bytes, not_before_bytes: 0, running: None }
     }
 

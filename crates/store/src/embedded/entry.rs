@@ -1,13 +1,16 @@
 //! What stands in a frame: entries one after the other, in postcard's form.
 //!
 //! The order of [`Entry`]'s variants is part of the format. A user's entry names no tenant: the last
-//! [`Entry::Tenant`] of the same frame does, since most frames are about one.
+//! [`Entry::Tenant`] of the same frame does, since most frames are about one. Likewise a change names no user: the last
+//! [`Entry::User`] or [`Entry::Changed`] does. Those from [`Entry::Changed`] on came with format 2.
 
-use presence::{TenantId, UserId, UserKey};
+use presence::{Change, SequenceNumber, TenantId, Timestamp, UserId, UserKey};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::frame::FRAME_HEADER_BYTES;
-use crate::DocumentKind;
+use crate::changelog::{activity_code, availability_code, pair_of};
+use crate::record::Span;
+use crate::{DocumentKind, Position};
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
 enum Entry<'a> {
@@ -19,6 +22,9 @@ enum Entry<'a> {
     Closed,
     SnapshotBegin(u64),
     SnapshotEnd { users: u64, documents: u64, latest: Option<(i64, i32)> },
+    Changed([u8; 16]),
+    Change { position: u64, at: Span, pair: (u8, u8), is_pair_changed: bool, sequence_number: u64 },
+    LogEnd(u64),
 }
 
 /// Bytes as one piece: serde would take a slice for a sequence and go through it one by one.
@@ -46,6 +52,10 @@ pub(super) enum Item<'a> {
     SnapshotBegin { users: u64 },
     /// The last of a snapshot: how much it holds, and the latest settlement as seconds and nanoseconds.
     SnapshotEnd { users: u64, documents: u64, latest: Option<(i64, i32)> },
+    /// An entry of the log of visible changes.
+    Change(UserKey, Position, Change),
+    /// In a snapshot: the last position that was given, also when its entry is not retained.
+    LogEnd(Position),
 }
 
 /// Bytes with a good checksum that are nevertheless not entries: a mistake of the program that wrote them, or of this.
@@ -57,16 +67,17 @@ pub(super) struct Malformed;
 pub(super) struct FrameBuilder {
     bytes: Vec<u8>,
     tenant: Option<TenantId>,
+    user: Option<UserKey>,
 }
 
 impl FrameBuilder {
     pub(super) fn new() -> Self {
-        Self { bytes: vec![0; FRAME_HEADER_BYTES], tenant: None }
+        Self { bytes: vec![0; FRAME_HEADER_BYTES], tenant: None, user: None }
     }
 
     pub(super) fn clear(&mut self) {
         self.bytes.truncate(FRAME_HEADER_BYTES);
-        self.tenant = None;
+        (self.tenant, self.user) = (None, None);
     }
 
     pub(super) fn payload_bytes(&self) -> usize {
@@ -80,13 +91,27 @@ impl FrameBuilder {
 
     pub(super) fn push(&mut self, item: Item<'_>) {
         match item {
-            Item::User(UserKey { tenant, user }, record) => {
-                if self.tenant != Some(tenant) {
-                    self.write(Entry::Tenant(tenant.as_u128().to_be_bytes()));
-                    self.tenant = Some(tenant);
-                }
-                self.write(Entry::User(user.as_u128().to_be_bytes(), Bytes(record)));
+            Item::User(key, record) => {
+                self.name_tenant(key.tenant);
+                self.write(Entry::User(key.user.as_u128().to_be_bytes(), Bytes(record)));
+                self.user = Some(key);
             }
+            Item::Change(key, position, change) => {
+                if self.user != Some(key) {
+                    self.name_tenant(key.tenant);
+                    self.write(Entry::Changed(key.user.as_u128().to_be_bytes()));
+                    self.user = Some(key);
+                }
+                let Change { at, pair, sequence_number, is_pair_changed } = change;
+                self.write(Entry::Change {
+                    position: position.0,
+                    at: Span::between(Timestamp::UNIX_EPOCH, at),
+                    pair: (availability_code(pair.availability), activity_code(pair.activity)),
+                    is_pair_changed,
+                    sequence_number: sequence_number.0,
+                });
+            }
+            Item::LogEnd(position) => self.write(Entry::LogEnd(position.0)),
             Item::Document(kind, key, Some(body)) => {
                 self.write(Entry::PutDocument(kind_code(kind), Bytes(key), Bytes(body)));
             }
@@ -99,6 +124,13 @@ impl FrameBuilder {
             Item::SnapshotEnd { users, documents, latest } => {
                 self.write(Entry::SnapshotEnd { users, documents, latest });
             }
+        }
+    }
+
+    fn name_tenant(&mut self, tenant: TenantId) {
+        if self.tenant != Some(tenant) {
+            self.write(Entry::Tenant(tenant.as_u128().to_be_bytes()));
+            self.tenant = Some(tenant);
         }
     }
 
@@ -115,11 +147,12 @@ impl FrameBuilder {
 pub(super) struct Entries<'a> {
     rest: &'a [u8],
     tenant: Option<TenantId>,
+    user: Option<UserKey>,
 }
 
 impl<'a> Entries<'a> {
     pub(super) fn new(payload: &'a [u8]) -> Self {
-        Self { rest: payload, tenant: None }
+        Self { rest: payload, tenant: None, user: None }
     }
 
     fn read(&mut self) -> Result<Item<'a>, Malformed> {
@@ -132,11 +165,27 @@ impl<'a> Entries<'a> {
                     self.tenant = Some(TenantId::from_u128(u128::from_be_bytes(tenant)));
                     continue;
                 }
-                Entry::User(user, record) => {
-                    let tenant = self.tenant.ok_or(Malformed)?;
-                    let user = UserId::from_u128(u128::from_be_bytes(user));
-                    Item::User(UserKey { tenant, user }, record.0)
+                Entry::User(user, record) => Item::User(self.name_user(user)?, record.0),
+                Entry::Changed(user) => {
+                    self.name_user(user)?;
+                    continue;
                 }
+                Entry::Change {
+                    position,
+                    at,
+                    pair: (availability, activity),
+                    is_pair_changed,
+                    sequence_number,
+                } => {
+                    let change = Change {
+                        at: at.after(Timestamp::UNIX_EPOCH).map_err(|_| Malformed)?,
+                        pair: pair_of(availability, activity).ok_or(Malformed)?,
+                        sequence_number: SequenceNumber(sequence_number),
+                        is_pair_changed,
+                    };
+                    Item::Change(self.user.ok_or(Malformed)?, Position(position), change)
+                }
+                Entry::LogEnd(position) => Item::LogEnd(Position(position)),
                 Entry::PutDocument(kind, key, body) => Item::Document(kind_of(kind)?, key.0, Some(body.0)),
                 Entry::DeleteDocument(kind, key) => Item::Document(kind_of(kind)?, key.0, None),
                 Entry::Continued => Item::Continued,
@@ -147,6 +196,15 @@ impl<'a> Entries<'a> {
                 }
             });
         }
+    }
+}
+
+impl Entries<'_> {
+    fn name_user(&mut self, user: [u8; 16]) -> Result<UserKey, Malformed> {
+        let tenant = self.tenant.ok_or(Malformed)?;
+        let key = UserKey { tenant, user: UserId::from_u128(u128::from_be_bytes(user)) };
+        self.user = Some(key);
+        Ok(key)
     }
 }
 
@@ -168,7 +226,8 @@ impl<'a> Iterator for Entries<'a> {
 const fn kind_code(kind: DocumentKind) -> u8 {
     match kind {
         DocumentKind::DirectoryUser => 1,
-        // 2 and 3 are those of change notifications.
+        DocumentKind::Subscription => 2,
+        DocumentKind::DeliveryCursor => 3,
         DocumentKind::Application => 4,
         DocumentKind::TenantSettings => 5,
     }
@@ -177,6 +236,8 @@ const fn kind_code(kind: DocumentKind) -> u8 {
 const fn kind_of(code: u8) -> Result<DocumentKind, Malformed> {
     match code {
         1 => Ok(DocumentKind::DirectoryUser),
+        2 => Ok(DocumentKind::Subscription),
+        3 => Ok(DocumentKind::DeliveryCursor),
         4 => Ok(DocumentKind::Application),
         5 => Ok(DocumentKind::TenantSettings),
         _ => Err(Malformed),
@@ -194,12 +255,23 @@ mod tests {
     #[test]
     fn entries_are_read_as_they_were_pushed() {
         let kind = DocumentKind::DirectoryUser;
+        let change = |second| Change {
+            at: Timestamp::new(second, 123).unwrap(),
+            pair: presence::Pair::OFFLINE,
+            sequence_number: SequenceNumber(9),
+            is_pair_changed: second > 0,
+        };
         let items = [
             Item::SnapshotBegin { users: 3 },
             Item::User(user(1, 1), b"one"),
             Item::User(user(1, 2), b""),
             Item::User(user(2, 1), &[7; 300]),
             Item::User(user(1, 3), b"back"),
+            Item::Change(user(1, 3), Position(7), change(-1)),
+            Item::Change(user(1, 3), Position(8), change(1)),
+            Item::Change(user(2, 3), Position(u64::MAX), change(1_700_000_000)),
+            Item::Change(user(2, 4), Position(10), change(0)),
+            Item::LogEnd(Position(10)),
             Item::Document(kind, b"key", Some(b"body")),
             Item::Document(kind, b"", Some(b"")),
             Item::Document(kind, b"key", None),
@@ -218,5 +290,9 @@ mod tests {
             let _ = Entries::new(&payload[..length]).count();
         }
         assert_eq!(Entries::new(&[1; 40]).next(), Some(Err(Malformed)), "a user of no tenant");
+        assert_eq!(Entries::new(&[9; 40]).next(), Some(Err(Malformed)), "a change of no user");
+        for kind in DocumentKind::ALL {
+            assert_eq!(kind_of(kind_code(kind)), Ok(kind));
+        }
     }
 }

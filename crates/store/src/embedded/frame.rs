@@ -11,8 +11,11 @@
 
 use crc32fast::Hasher;
 
-/// The format of the files, both kinds.
-pub(super) const FORMAT: u32 = 1;
+/// The format of the files that are written, both kinds. Format 1 had no log of changes and is otherwise the same, so
+/// both are read by the same code.
+pub(super) const FORMAT: u32 = 2;
+/// The oldest format that is read.
+const FORMAT_OLDEST: u32 = 1;
 /// Length of a file header.
 pub(super) const FILE_HEADER_BYTES: usize = 32;
 /// Length of a frame header.
@@ -81,7 +84,9 @@ impl FileHeader {
             (false, false) => return Err(FileHeaderError::NotOurs),
         }
         match u32_at(bytes, 8) {
-            FORMAT => Ok(Self { kind, number: u64_at(bytes, 12), first_group: u64_at(bytes, 20) }),
+            FORMAT_OLDEST..=FORMAT => {
+                Ok(Self { kind, number: u64_at(bytes, 12), first_group: u64_at(bytes, 20) })
+            }
             format => Err(FileHeaderError::Format(format)),
         }
     }
@@ -166,11 +171,11 @@ mod tests {
         let mut bytes = header.to_bytes();
         assert_eq!(FileHeader::parse(&bytes, FileKind::Log), Ok(header));
         assert_eq!(FileHeader::parse(&bytes, FileKind::Snapshot), Err(FileHeaderError::Damaged));
-        bytes[8] = 2;
+        bytes[8] = 3;
         assert_eq!(FileHeader::parse(&bytes, FileKind::Log), Err(FileHeaderError::Damaged));
         let checksum = crc32fast::hash(&bytes[..28]);
         bytes[28..].copy_from_slice(&checksum.to_le_bytes());
-        assert_eq!(FileHeader::parse(&bytes, FileKind::Log), Err(FileHeaderError::Format(2)));
+        assert_eq!(FileHeader::parse(&bytes, FileKind::Log), Err(FileHeaderError::Format(3)));
         assert_eq!(FileHeader::parse(&[0; 32], FileKind::Log), Err(FileHeaderError::NotOurs));
     }
 

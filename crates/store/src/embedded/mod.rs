@@ -70,7 +70,7 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use presence::{Timestamp, UserKey};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use error::OpenError;
 pub use recover::{Recovery, TornTail};
@@ -79,7 +79,10 @@ use self::table::Table;
 use self::wakes::Due;
 use self::writer::{Change, Request, Writer};
 use crate::disk::{Disk, LockError, OsDisk};
-use crate::{Commit, Document, DocumentKind, Store, StoreError, Stored, Version, check_documents, record};
+use crate::{
+    Commit, Document, DocumentKind, LOG_READ_MAX, LogRead, Position, Retention, Store, StoreError, Stored,
+    Version, check_changes, check_documents, record,
+};
 
 /// Changes waiting to be written. Whoever comes when there are more waits before being queued.
 const QUEUE_REQUESTS_MAX: usize = 4_096;
@@ -95,12 +98,19 @@ pub struct Options {
     pub compact_at_factor: u64,
     /// How many bytes of a log are allocated at a time.
     pub preallocate_bytes: u64,
+    /// How much of the log of visible changes is kept.
+    pub retention: Retention,
 }
 
-/// 64 MiB, twice the snapshot, 1 MiB.
+/// 64 MiB, twice the snapshot, 1 MiB, a day and a million entries.
 impl Default for Options {
     fn default() -> Self {
-        Self { compact_at_bytes: 64 * 1024 * 1024, compact_at_factor: 2, preallocate_bytes: 1024 * 1024 }
+        Self {
+            compact_at_bytes: 64 * 1024 * 1024,
+            compact_at_factor: 2,
+            preallocate_bytes: 1024 * 1024,
+            retention: Retention::default(),
+        }
     }
 }
 
@@ -131,6 +141,7 @@ pub struct Embedded {
 /// What readers and the writer have in common.
 struct Shared {
     table: Table,
+    log_end: watch::Sender<Position>,
     is_closed: AtomicBool,
     status: Mutex<Status>,
 }
@@ -159,13 +170,15 @@ impl Embedded {
             LockError::Held(holder) => OpenError::InUse { path: disk.describe(""), holder },
             LockError::Io(source) => OpenError::Io { action: "locking", path: disk.describe(""), source },
         })?;
-        let table = Table::new();
-        let (recovery, position) = recover::recover(&*disk, &table)?;
+        let table = Table::new(options.retention);
+        let (recovery, resume) = recover::recover(&*disk, &table)?;
         table.wakes.lock().index_all(&table);
-        let shared = Arc::new(Shared { table, is_closed: AtomicBool::new(false), status: Mutex::default() });
+        let log_end = watch::Sender::new(table.log.read().end());
+        let (is_closed, status) = (AtomicBool::new(false), Mutex::default());
+        let shared = Arc::new(Shared { table, log_end, is_closed, status });
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let path = disk.describe("");
-        let writer = Writer::new(disk, Arc::clone(&shared), options, lock, position);
+        let writer = Writer::new(disk, Arc::clone(&shared), options, lock, resume);
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run(requests))
@@ -222,7 +235,8 @@ impl Store for Embedded {
 
     async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {
         let table = self.table()?;
-        let Commit { user, expected, presence, wake_at } = commit;
+        let Commit { user, expected, presence, wake_at, changes } = commit;
+        check_changes(&changes)?;
         // A version only grows, so what has lost already need not be written down to lose.
         if table.version(&user)? > expected {
             return Err(StoreError::Conflict);
@@ -230,7 +244,8 @@ impl Store for Embedded {
         let version = expected.0.checked_add(1).map(Version).ok_or(StoreError::Conflict)?;
         let bytes = record::encode(version, wake_at, &presence)?;
         let head = record::Head { version, settled_at: presence.settled_at, wake_at };
-        self.ask(bytes.len(), |reply| Change::Record { user, expected, head, bytes, reply }).await
+        let request_bytes = bytes.len() + changes.len() * size_of::<presence::Change>();
+        self.ask(request_bytes, |reply| Change::Record { user, expected, head, bytes, changes, reply }).await
     }
 
     async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<UserKey>, StoreError> {
@@ -252,6 +267,19 @@ impl Store for Embedded {
 
     async fn latest(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.table()?.latest())
+    }
+
+    async fn read_log(&self, after: Position, max: usize) -> Result<LogRead, StoreError> {
+        Ok(self.table()?.log.read().read(after, max.min(LOG_READ_MAX)))
+    }
+
+    fn log_end(&self) -> watch::Receiver<Position> {
+        self.shared.log_end.subscribe()
+    }
+
+    async fn trim_log(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.table()?.log.write().trim(now);
+        Ok(())
     }
 
     async fn documents(&self, kind: DocumentKind) -> Result<Vec<Document>, StoreError> {

@@ -64,7 +64,7 @@ impl fmt::Display for Recovery {
 
 /// Where writing goes on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Position {
+pub(super) struct Resume {
     pub(super) next_group: u64,
     pub(super) next_log: u64,
     /// Bytes in logs that no snapshot replaces.
@@ -73,7 +73,7 @@ pub(super) struct Position {
 }
 
 /// Reads everything into an empty table.
-pub(super) fn recover(disk: &dyn Disk, table: &Table) -> Result<(Recovery, Position), OpenError> {
+pub(super) fn recover(disk: &dyn Disk, table: &Table) -> Result<(Recovery, Resume), OpenError> {
     let failed = |action| {
         let path = disk.describe("");
         move |source| OpenError::Io { action, path, source }
@@ -168,8 +168,8 @@ pub(super) fn recover(disk: &dyn Disk, table: &Table) -> Result<(Recovery, Posit
     }
     recovery.users = table.users();
     recovery.documents = table.document_count();
-    let position = Position { next_group, next_log, log_bytes, snapshot_bytes: recovery.snapshot_bytes };
-    Ok((recovery, position))
+    let resume = Resume { next_group, next_log, log_bytes, snapshot_bytes: recovery.snapshot_bytes };
+    Ok((recovery, resume))
 }
 
 fn is_temporary(name: &str) -> bool {
@@ -203,10 +203,21 @@ fn replay(payload: &[u8], table: &Table, has_snapshot: bool) -> Result<LastEntry
                     ));
                 }
             }
+            Ok(Item::Change(user, position, change)) => {
+                let end = table.log.read().end();
+                if position.0 == end.0.wrapping_add(1) {
+                    table.log.write().push(&user, &change, table.latest().unwrap_or(change.at));
+                } else if !(has_snapshot && position <= end) {
+                    return Err(format!(
+                        "entry {} of the change log follows entry {}: what is between is missing",
+                        position.0, end.0
+                    ));
+                }
+            }
             Ok(Item::Document(kind, key, body)) => table.put_documents([(kind, key, body)].into_iter()),
             Ok(Item::Continued) => last = LastEntry::Continued,
             Ok(Item::Closed) => last = LastEntry::Closed,
-            Ok(Item::SnapshotBegin { .. } | Item::SnapshotEnd { .. }) | Err(_) => {
+            Ok(Item::SnapshotBegin { .. } | Item::SnapshotEnd { .. } | Item::LogEnd(_)) | Err(_) => {
                 return Err("a group that is not well formed".into());
             }
         }

@@ -17,12 +17,14 @@ use super::log::{log_name, temporary};
 use super::reader::{FrameReader, Next};
 use super::table::Table;
 use crate::disk::{Disk, WriteFile, write_all_at};
-use crate::record;
+use crate::{LogEntry, LogRead, Position, record};
 
 /// A block is closed when it has grown to this.
 const BLOCK_BYTES: usize = 256 * 1024;
 /// Documents taken from the table at a time.
 const DOCUMENTS_AT_ONCE: usize = 64;
+/// Entries of the log of changes taken from it at a time.
+const ENTRIES_AT_ONCE: usize = 1_024;
 /// No entry of a user is shorter: how many are believed before they are read.
 const USER_ENTRY_BYTES_MIN: u64 = 20;
 
@@ -118,6 +120,7 @@ fn write_temporary(
             blocks.write_if_full()?;
         }
     }
+    blocks.write_log(table)?;
     let latest = table.latest().map(|latest| (latest.as_second(), latest.subsec_nanosecond()));
     blocks.block.push(Item::SnapshotEnd { users, documents, latest });
     blocks.write_block()?;
@@ -135,6 +138,28 @@ struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
+    /// The log of changes as far as it goes now. What is forgotten meanwhile is left out, and reading begins after it.
+    fn write_log(&mut self, table: &Table) -> io::Result<()> {
+        let mut after = Position(0);
+        loop {
+            let read = table.log.read().read(after, ENTRIES_AT_ONCE);
+            match read {
+                LogRead::Behind { oldest, .. } => after = Position(oldest.0 - 1),
+                LogRead::Page { entries, end } => {
+                    for LogEntry { position, user, change } in &entries {
+                        self.block.push(Item::Change(*user, *position, *change));
+                        self.write_if_full()?;
+                        after = *position;
+                    }
+                    if entries.is_empty() {
+                        self.block.push(Item::LogEnd(end));
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
     fn write_if_full(&mut self) -> io::Result<()> {
         if self.block.payload_bytes() < BLOCK_BYTES { Ok(()) } else { self.write_block() }
     }
@@ -187,6 +212,21 @@ pub(super) fn load(disk: &dyn Disk, number: u64, table: &Table) -> Result<Loaded
                 Ok(Item::Document(kind, key, body)) => {
                     documents += 1;
                     table.put_documents([(kind, key, body)].into_iter());
+                    None
+                }
+                Ok(Item::Change(user, position, change)) => {
+                    let mut log = table.log.write();
+                    if position.0 != log.end().0.wrapping_add(1) {
+                        log.restart_after(Position(position.0.saturating_sub(1)));
+                    }
+                    log.push(&user, &change, change.at);
+                    None
+                }
+                Ok(Item::LogEnd(end)) => {
+                    let mut log = table.log.write();
+                    if end != log.end() {
+                        log.restart_after(end);
+                    }
                     None
                 }
                 Ok(Item::SnapshotEnd { users, documents, latest }) => {

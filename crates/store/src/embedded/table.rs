@@ -16,8 +16,9 @@ use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use presence::{TenantId, Timestamp, UserId, UserKey};
 
 use super::wakes::Wakes;
+use crate::changelog::Ring;
 use crate::record::{self, Head, RecordError};
-use crate::{Document, DocumentKind, Stored, Version};
+use crate::{Document, DocumentKind, Retention, Stored, Version};
 
 /// Shards, each with a lock: readers hardly ever meet the one writer.
 const SHARDS: usize = 64;
@@ -51,6 +52,8 @@ pub(super) struct Table {
     tenants: RwLock<Tenants>,
     documents: RwLock<Documents>,
     latest: RwLock<Option<Timestamp>>,
+    /// The visible changes.
+    pub(super) log: RwLock<Ring>,
     /// Locked before a shard where both are.
     pub(super) wakes: Mutex<Wakes>,
 }
@@ -136,13 +139,14 @@ impl Shard {
 }
 
 impl Table {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(retention: Retention) -> Self {
         Self {
             hasher: DefaultHashBuilder::default(),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             tenants: RwLock::default(),
             documents: RwLock::default(),
             latest: RwLock::default(),
+            log: RwLock::new(Ring::new(retention)),
             wakes: Mutex::default(),
         }
     }

@@ -157,6 +157,7 @@ mod tests {
     use presence::{TenantId, UserId, UserKey, UserPresence};
 
     use super::*;
+    use crate::Retention;
     use crate::random::Random;
     use crate::{Version, record};
 
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_renewed_wish_costs_no_entry() {
-        let table = Table::new();
+        let table = Table::new(Retention::default());
         for version in 1..=1000 {
             put(&table, 1, version, Some(second(100 + version as i64)));
         }
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn more_entries_than_one_lock_may_see_come_in_order() {
-        let table = Table::new();
+        let table = Table::new(Retention::default());
         let users = RIPEN_MAX as u128 * 3;
         for user in 0..users {
             let nanos = 5_000_000_000 + (users - user) as i128 * 100;
@@ -209,7 +210,7 @@ mod tests {
     fn the_index_agrees_with_a_sorted_list_whatever_happens() {
         for seed in 0..200 {
             let mut random = Random::new(seed);
-            let table = Table::new();
+            let table = Table::new(Retention::default());
             let mut model: BTreeMap<u128, Timestamp> = BTreeMap::new();
             let mut now = second(random.below(50) as i64 - 25);
             for version in 1..400 {

@@ -14,11 +14,11 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::compaction::Compaction;
 use super::entry::{FrameBuilder, Item};
 use super::log::{AppendError, Log};
-use super::recover::Position;
+use super::recover::Resume;
 use super::{Options, Shared};
 use crate::disk::Disk;
 use crate::record::Head;
-use crate::{Document, StoreError, Version};
+use crate::{Document, Position, StoreError, Version};
 
 /// Most requests in one group.
 const GROUP_REQUESTS_MAX: usize = 1_024;
@@ -36,9 +36,21 @@ pub(super) struct Request {
 }
 
 pub(super) enum Change {
-    Record { user: UserKey, expected: Version, head: Head, bytes: Vec<u8>, reply: Reply<Version> },
-    Documents { documents: Vec<Document>, reply: Reply<()> },
-    Close { reply: Reply<()> },
+    Record {
+        user: UserKey,
+        expected: Version,
+        head: Head,
+        bytes: Vec<u8>,
+        changes: Vec<presence::Change>,
+        reply: Reply<Version>,
+    },
+    Documents {
+        documents: Vec<Document>,
+        reply: Reply<()>,
+    },
+    Close {
+        reply: Reply<()>,
+    },
 }
 
 impl Change {
@@ -72,6 +84,9 @@ struct Group {
     /// Versions that are in the group and not yet in the table.
     versions: HashMap<UserKey, Version>,
     accepted: Vec<Change>,
+    /// How many entries of the change log are in it. They follow those in the table; if the group fails, nobody has seen
+    /// their positions, and the next group takes them.
+    entries: u64,
     /// Lost against a change that is itself in the group: told so when that is durable.
     conflicts: Vec<Reply<Version>>,
 }
@@ -82,10 +97,10 @@ impl Writer {
         shared: Arc<Shared>,
         options: Options,
         lock: Box<dyn Send + Sync>,
-        position: Position,
+        resume: Resume,
     ) -> Self {
-        let compaction = Compaction::new(options, position);
-        let Position { next_group, next_log, .. } = position;
+        let compaction = Compaction::new(options, resume);
+        let Resume { next_group, next_log, .. } = resume;
         let (lock, frame) = (Some(lock), FrameBuilder::new());
         Self { disk, shared, options, lock, log: None, next_group, next_log, compaction, frame }
     }
@@ -125,7 +140,7 @@ impl Writer {
     /// Takes a change into the group, or answers why not.
     fn gather(&mut self, group: &mut Group, change: Change) {
         match change {
-            Change::Record { user, expected, head, bytes, reply } => {
+            Change::Record { user, expected, head, bytes, changes, reply } => {
                 let in_group = group.versions.get(&user).copied();
                 let current = match in_group.map_or_else(|| self.shared.table.version(&user), Ok) {
                     Ok(current) => current,
@@ -139,8 +154,13 @@ impl Writer {
                     return;
                 }
                 self.frame.push(Item::User(user, &bytes));
+                let end = self.shared.table.log.read().end().0;
+                for change in &changes {
+                    group.entries += 1;
+                    self.frame.push(Item::Change(user, Position(end + group.entries), *change));
+                }
                 group.versions.insert(user, head.version);
-                group.accepted.push(Change::Record { user, expected, head, bytes, reply });
+                group.accepted.push(Change::Record { user, expected, head, bytes, changes, reply });
             }
             Change::Documents { documents, reply } => {
                 for document in &documents {
@@ -184,9 +204,19 @@ impl Writer {
     fn show(&self, accepted: &[Change]) {
         let table = &self.shared.table;
         let mut wakes = table.wakes.lock();
+        let mut end = None;
         for change in accepted {
             match change {
-                Change::Record { user, head, bytes, .. } => table.put(&mut wakes, user, bytes, head),
+                Change::Record { user, head, bytes, changes, .. } => {
+                    table.put(&mut wakes, user, bytes, head);
+                    if !changes.is_empty() {
+                        let mut log = table.log.write();
+                        for change in changes {
+                            log.push(user, change, head.settled_at);
+                        }
+                        end = Some(log.end());
+                    }
+                }
                 Change::Documents { documents, .. } => {
                     table.put_documents(documents.iter().map(|d| (d.kind, &*d.key, d.body.as_deref())));
                 }
@@ -194,6 +224,9 @@ impl Writer {
             }
         }
         drop(wakes);
+        if let Some(end) = end {
+            self.shared.log_end.send_replace(end);
+        }
         let mut status = self.shared.status.lock();
         status.groups += 1;
         status.changes += accepted.len() as u64;

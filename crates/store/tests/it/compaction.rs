@@ -6,10 +6,10 @@ use presence::Timestamp;
 use store::disk::{Disk, SimulatedDisk};
 use store::{DocumentKind, Embedded, Options, Store};
 
-use crate::support::{commit, document, marks, open, run, second, user};
+use crate::support::{SMALL, commit, document, log, marks, open, run, second, user};
 
 const OPTIONS: Options =
-    Options { compact_at_bytes: 16 * 1024, compact_at_factor: 1, preallocate_bytes: 1024 };
+    Options { compact_at_bytes: 16 * 1024, compact_at_factor: 1, preallocate_bytes: 1024, ..SMALL };
 
 #[test]
 fn files_stay_bounded_under_concurrent_writers_and_nothing_is_lost() {
@@ -45,6 +45,7 @@ fn files_stay_bounded_under_concurrent_writers_and_nothing_is_lost() {
     let users = WRITERS * (ROUNDS + 1);
     let before = run(marks(&*store, users)).unwrap();
     let documents = run(store.documents(DocumentKind::DirectoryUser)).unwrap();
+    let changes = run(log(&*store));
     assert_eq!(run(store.due(Timestamp::MAX, usize::MAX)).unwrap().len() as u64, users);
     run(store.close()).unwrap();
     drop(store);
@@ -56,6 +57,7 @@ fn files_stay_bounded_under_concurrent_writers_and_nothing_is_lost() {
     assert_eq!((recovery.users, recovery.documents), (users, documents.len() as u64));
     assert_eq!(run(marks(&store, users)).unwrap(), before);
     assert_eq!(run(store.documents(DocumentKind::DirectoryUser)).unwrap(), documents);
+    assert_eq!(run(log(&store)), changes);
     assert_eq!(run(store.due(Timestamp::MAX, usize::MAX)).unwrap().len() as u64, users);
 }
 

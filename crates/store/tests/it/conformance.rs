@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use presence::{Timestamp, UserPresence};
+use store::disk::{Disk, SimulatedDisk};
 use store::{
-    Commit, DOCUMENT_BATCH_BYTES_MAX, DOCUMENT_BODY_BYTES_MAX, DOCUMENT_KEY_BYTES_MAX, Document,
-    DocumentKind, Embedded, Faults, Faulty, Memory, Options, Store, StoreError, Stored, Version,
+    CHANGES_PER_COMMIT_MAX, Commit, DOCUMENT_BATCH_BYTES_MAX, DOCUMENT_BODY_BYTES_MAX,
+    DOCUMENT_KEY_BYTES_MAX, Document, DocumentKind, Embedded, Faults, Faulty, LogEntry, LogRead, Memory,
+    Options, Position, Retention, Store, StoreError, Stored, Version,
 };
 
-use crate::support::{commit, document, marks, record, run, second, user};
+use crate::support::{SMALL, changes, commit, document, log, marks, open, record, run, second, user};
 
 const KIND: DocumentKind = DocumentKind::DirectoryUser;
 
@@ -105,7 +107,12 @@ conformance!(
     due_users_come_earliest_first_until_a_commit_moves_them,
     the_next_wake_is_not_after_the_earliest,
     the_latest_settlement_is_remembered,
+    changes_are_numbered_through_in_the_order_committed,
+    a_commit_that_lost_leaves_no_entry,
+    whoever_waits_for_the_log_is_woken_by_an_entry,
+    more_changes_than_a_record_can_make_are_refused,
     documents_are_put_replaced_and_deleted,
+    documents_of_all_kinds_are_apart,
     documents_beyond_the_bounds_are_refused_whole,
     concurrent_writers_lose_nothing,
     after_closing_nothing_is_answered,
@@ -254,7 +261,7 @@ fn the_next_wake_is_not_after_the_earliest(backend: &mut dyn Backend) {
 fn the_latest_settlement_is_remembered(backend: &mut dyn Backend) {
     let settled = |number, expected, at| {
         let presence = UserPresence { settled_at: at, ..UserPresence::default() };
-        Commit { user: user(number), expected: Version(expected), presence, wake_at: None }
+        Commit { user: user(number), expected: Version(expected), presence, wake_at: None, changes: vec![] }
     };
     run(async {
         let store = backend.store();
@@ -271,6 +278,162 @@ fn the_latest_settlement_is_remembered(backend: &mut dyn Backend) {
     });
     backend.again();
     run(async { assert_eq!(backend.store().latest().await.unwrap(), Some(Timestamp::MAX)) });
+}
+
+fn changes_are_numbered_through_in_the_order_committed(backend: &mut dyn Backend) {
+    let mut expected = Vec::new();
+    for round in 0..4 {
+        run(async {
+            let store = backend.store();
+            for number in 0..5 {
+                let commit = commit(number, round, 10 * round + number);
+                for change in commit.changes.clone() {
+                    let position = Position(expected.len() as u64 + 1);
+                    expected.push(LogEntry { position, user: commit.user, change });
+                }
+                store.commit(commit).await.unwrap();
+            }
+            assert_eq!(log(&*store).await, (Position(1), expected.clone()));
+        });
+        backend.again();
+        run(async {
+            let store = backend.store();
+            assert_eq!(log(&*store).await, (Position(1), expected.clone()));
+            let end = Position(expected.len() as u64);
+            for after in [end, Position(end.0 + 1), Position(u64::MAX)] {
+                let nothing = LogRead::Page { entries: vec![], end };
+                assert_eq!(store.read_log(after, 10).await.unwrap(), nothing);
+            }
+            let LogRead::Page { entries, .. } = store.read_log(Position(1), 2).await.unwrap() else {
+                panic!()
+            };
+            assert_eq!(entries, expected[1..3]);
+        });
+    }
+}
+
+fn a_commit_that_lost_leaves_no_entry(backend: &mut dyn Backend) {
+    run(async {
+        let store = backend.store();
+        store.commit(commit(1, 0, 2)).await.unwrap();
+        assert!(matches!(store.commit(commit(1, 0, 5)).await, Err(StoreError::Conflict)));
+        let racers = (0..20).map(|_| {
+            let store = Arc::clone(&store);
+            async move { store.commit(commit(1, 1, 8)).await }
+        });
+        let racing = all(racers.collect()).await;
+        assert_eq!(racing.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    });
+    backend.again();
+    run(async {
+        let (_, entries) = log(&*backend.store()).await;
+        let marks: Vec<_> = entries.iter().map(|entry| entry.change.sequence_number.0).collect();
+        assert_eq!(marks, [2, 2, 8, 8]);
+    });
+}
+
+fn whoever_waits_for_the_log_is_woken_by_an_entry(backend: &mut dyn Backend) {
+    run(async {
+        let store = backend.store();
+        let mut end = store.log_end();
+        assert_eq!(*end.borrow_and_update(), Position(0));
+        store.commit(commit(1, 0, 3)).await.unwrap();
+        assert!(!end.has_changed().unwrap(), "nothing visible changed");
+        store.commit(commit(1, 1, 4)).await.unwrap();
+        end.changed().await.unwrap();
+        assert_eq!(*end.borrow_and_update(), Position(1));
+    });
+    backend.again();
+    assert_eq!(*backend.store().log_end().borrow(), Position(1));
+}
+
+fn more_changes_than_a_record_can_make_are_refused(backend: &mut dyn Backend) {
+    run(async {
+        let store = backend.store();
+        let most = vec![changes(1)[0]; CHANGES_PER_COMMIT_MAX];
+        let mut too_many = most.clone();
+        too_many.push(changes(1)[0]);
+        let refused = store.commit(Commit { changes: too_many, ..commit(1, 0, 1) }).await;
+        assert!(matches!(refused, Err(StoreError::TooLarge(_))), "{refused:?}");
+        store.commit(Commit { changes: most, ..commit(1, 0, 1) }).await.unwrap();
+        assert_eq!(*store.log_end().borrow(), Position(CHANGES_PER_COMMIT_MAX as u64));
+    });
+}
+
+fn documents_of_all_kinds_are_apart(backend: &mut dyn Backend) {
+    let of = |kind, body: &str| Document { kind, ..document("key", Some(body)) };
+    run(async {
+        let store = backend.store();
+        let documents = DocumentKind::ALL.map(|kind| of(kind, &format!("{kind:?}")));
+        store.put_documents(documents.to_vec()).await.unwrap();
+    });
+    backend.again();
+    run(async {
+        for kind in DocumentKind::ALL {
+            let expected = [of(kind, &format!("{kind:?}"))];
+            assert_eq!(backend.store().documents(kind).await.unwrap(), expected);
+        }
+    });
+}
+
+/// What is forgotten is said, and its positions are never given again; not even when nothing is left.
+fn forget(store: Arc<dyn Store>, again: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) {
+    let at = |mark: i64| second(1_700_000_000 + mark);
+    run(async {
+        for round in 0..40 {
+            store.commit(commit(1, round, round)).await.unwrap();
+        }
+        assert_eq!(*store.log_end().borrow(), Position(39));
+        let (oldest, entries) = log(&*store).await;
+        assert_eq!((oldest, entries.len()), (Position(20), 20), "twenty are retained");
+        let behind = LogRead::Behind { oldest, end: Position(39) };
+        assert_eq!(store.read_log(Position(18), 5).await.unwrap(), behind);
+        store.trim_log(at(110)).await.unwrap();
+        assert_eq!(log(&*store).await.0, oldest, "a hundred seconds are, too");
+        store.trim_log(at(1_000)).await.unwrap();
+        assert_eq!(log(&*store).await, (Position(40), vec![]));
+        store.put_documents(vec![document("a", Some("b"))]).await.unwrap();
+    });
+    let store = again(store);
+    run(async {
+        store.trim_log(at(1_000)).await.unwrap();
+        assert_eq!(*store.log_end().borrow(), Position(39));
+        store.commit(commit(1, 40, 1)).await.unwrap();
+        let (oldest, entries) = log(&*store).await;
+        assert_eq!((oldest, entries[0].position), (Position(40), Position(40)));
+    });
+}
+
+const FORGETFUL: Retention = Retention { age: std::time::Duration::from_secs(100), entries: 20 };
+
+#[test]
+fn memory_forgets_what_is_not_retained() {
+    forget(Arc::new(Memory::with_retention(FORGETFUL)), |store| store);
+}
+
+#[test]
+fn an_embedded_store_forgets_what_is_not_retained_and_no_position_that_was_given() {
+    let options = Options { retention: FORGETFUL, ..SMALL };
+    let disk = SimulatedDisk::new(1);
+    forget(Arc::new(open(&disk, options).unwrap().0), |store| {
+        drop(store);
+        Arc::new(open(&disk, options).unwrap().0)
+    });
+    // The same with a snapshot in between, which holds none of the entries.
+    let options = Options { compact_at_bytes: 0, ..options };
+    let disk = SimulatedDisk::new(2);
+    forget(Arc::new(open(&disk, options).unwrap().0), |store| {
+        run(async {
+            for name in 0.. {
+                if Disk::list(&disk).unwrap().iter().all(|name| name != "log-00000000000000000001") {
+                    break;
+                }
+                store.put_documents(vec![document(&name.to_string(), Some("b"))]).await.unwrap();
+            }
+        });
+        drop(store);
+        Arc::new(open(&disk, options).unwrap().0)
+    });
 }
 
 fn documents_are_put_replaced_and_deleted(backend: &mut dyn Backend) {

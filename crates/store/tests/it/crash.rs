@@ -1,12 +1,13 @@
 //! Power losses and kills at every point: what was acknowledged is there, and nothing is there by half.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use store::disk::{Fault, SimulatedDisk};
-use store::{Embedded, Options, Store, StoreError};
+use store::{Embedded, LogEntry, Options, Store, StoreError};
 
-use crate::support::{SMALL, commit, document, marks, open, run};
+use crate::support::{SMALL, changes, commit, document, marks, open, run};
 
 const USERS: u64 = 6;
 type Marks = Vec<Option<(u64, u64)>>;
@@ -20,6 +21,9 @@ struct Model {
     maybe: Vec<(usize, (u64, u64))>,
     maybe_documents: Option<u64>,
     next_mark: u64,
+    /// Marks whose changes must be in the change log, and what was read of it so far.
+    logged: BTreeSet<u64>,
+    log: Vec<LogEntry>,
 }
 
 impl Model {
@@ -53,6 +57,7 @@ impl Model {
                 Ok(version) => {
                     assert_eq!(version.0, state.0);
                     self.acknowledged[number] = Some(state);
+                    self.logged.insert(state.1);
                     is_any_kept = true;
                 }
                 Err(StoreError::Unavailable(_)) => failed.push((number, state)),
@@ -96,7 +101,22 @@ impl Model {
             let is_right = *found == self.acknowledged[number]
                 || self.maybe.iter().any(|(user, state)| *user == number && Some(*state) == *found);
             assert!(is_right, "{context}: user {number}: {found:?}, not {:?}", self.acknowledged[number]);
+            self.logged.extend(found.map(|(_, mark)| mark));
         }
+        // The changes of each record that is or was there, whole; of no other; and where they were before.
+        let (_, log) = crate::support::log(store).await;
+        assert!(log.starts_with(&self.log), "{context}: what was read before is still there");
+        let mut marks = Vec::new();
+        for entries in log.chunk_by(|a, b| a.change.sequence_number == b.change.sequence_number) {
+            let mark = entries[0].change.sequence_number.0;
+            let kept: Vec<_> = entries.iter().map(|entry| entry.change).collect();
+            assert_eq!(kept, changes(mark), "{context}: mark {mark}");
+            marks.push(mark);
+        }
+        marks.sort_unstable();
+        let expected: Vec<_> = self.logged.iter().copied().filter(|mark| mark % 3 > 0).collect();
+        assert_eq!(marks, expected, "{context}");
+        self.log = log;
         let documents = store.documents(store::DocumentKind::DirectoryUser).await.unwrap();
         let bodies: Vec<_> =
             documents.iter().map(|d| String::from_utf8(d.body.clone().unwrap()).unwrap()).collect();
@@ -257,7 +277,8 @@ fn a_long_life_of_power_losses_and_disk_errors_loses_nothing_acknowledged() {
 #[test]
 #[ignore = "started by a_killed_process_leaves_everything_it_was_answered"]
 fn commit_until_killed() {
-    let options = Options { compact_at_bytes: 64 * 1024, compact_at_factor: 0, preallocate_bytes: 16 * 1024 };
+    let options =
+        Options { compact_at_bytes: 64 * 1024, compact_at_factor: 0, preallocate_bytes: 16 * 1024, ..SMALL };
     let (store, _) = Embedded::open(std::path::Path::new("."), options).unwrap();
     run(async {
         for round in 0.. {

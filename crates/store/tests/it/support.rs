@@ -1,19 +1,24 @@
 //! Records, users and runtimes for the tests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use presence::{
-    AppId, SequenceNumber, Session, SessionPair, StatusMessage, StatusText, TenantId, Timestamp, UserId,
-    UserKey, UserPresence,
+    Activity, AppId, Availability, Change, Pair, SequenceNumber, Session, SessionPair, StatusMessage,
+    StatusText, TenantId, Timestamp, UserId, UserKey, UserPresence,
 };
 use store::disk::SimulatedDisk;
 use store::{
-    Commit, Document, DocumentKind, Embedded, OpenError, Options, Recovery, Store, StoreError, Version,
+    Commit, Document, DocumentKind, Embedded, LogEntry, LogRead, OpenError, Options, Position, Recovery,
+    Retention, Store, StoreError, Version,
 };
 
 /// Small enough that every boundary is met often.
 pub(crate) const SMALL: Options =
-    Options { compact_at_bytes: u64::MAX, compact_at_factor: 0, preallocate_bytes: 1024 };
+    Options { compact_at_bytes: u64::MAX, compact_at_factor: 0, preallocate_bytes: 1024, retention: ALL };
+
+/// Nothing of the change log is forgotten.
+pub(crate) const ALL: Retention = Retention { age: Duration::from_secs(1 << 40), entries: usize::MAX };
 
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
@@ -57,6 +62,44 @@ pub(crate) fn commit(number: u64, expected: u64, mark: u64) -> Commit {
         expected: Version(expected),
         presence: record(mark),
         wake_at: Some(second(1_700_000_300 + mark as i64)),
+        changes: changes(mark),
+    }
+}
+
+/// As many changes as the mark says, none to two, that tell the mark.
+pub(crate) fn changes(mark: u64) -> Vec<Change> {
+    let change = |number| Change {
+        at: second(1_700_000_000 + mark as i64 - number as i64),
+        pair: Pair::new(Availability::Busy, Activity::InACall),
+        sequence_number: SequenceNumber(mark),
+        is_pair_changed: number == 0,
+    };
+    (0..mark % 3).map(change).collect()
+}
+
+/// The whole change log, and where it begins.
+pub(crate) async fn log(store: &dyn Store) -> (Position, Vec<LogEntry>) {
+    let (mut after, mut all) = (Position(0), Vec::new());
+    let mut oldest = Position(1);
+    loop {
+        match store.read_log(after, 7).await.unwrap() {
+            LogRead::Behind { oldest: first, .. } => {
+                assert!(all.is_empty() && first.0 > after.0 + 1, "nothing goes while nobody trims");
+                (oldest, after) = (first, Position(first.0 - 1));
+            }
+            LogRead::Page { entries, end } => {
+                assert!(end == *store.log_end().borrow() && entries.len() <= 7);
+                if entries.is_empty() {
+                    assert_eq!(after, end);
+                    return (oldest, all);
+                }
+                for entry in entries {
+                    assert_eq!(entry.position.0, after.0 + 1, "no gap");
+                    after = entry.position;
+                    all.push(entry);
+                }
+            }
+        }
     }
 }
 

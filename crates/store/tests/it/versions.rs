@@ -31,10 +31,10 @@ fn a_newer_format_is_refused_and_both_are_named() {
         let bytes = disk.read(&name).unwrap();
         disk.replace(&name, Some(of_format(bytes.clone(), 7)));
         let error = open(&disk, SMALL).err().unwrap();
-        assert!(matches!(error, OpenError::Format { found: 7, supported: 1, .. }), "{error}");
+        assert!(matches!(error, OpenError::Format { found: 7, supported: 2, .. }), "{error}");
         let message = error.to_string();
         assert!(
-            message.contains(&name) && message.contains("format 7") && message.contains("format 1"),
+            message.contains(&name) && message.contains("format 7") && message.contains("format 2"),
             "{message}"
         );
         disk.replace(&name, Some(bytes));
@@ -57,6 +57,22 @@ const SNAPSHOT_3: &str = "\
     fde6ac61d130b90b0601000000000000000000000000000000000101000000000000000000000000000000002f010298\
     90fed43201e012030100000000000000000000000000000003000080e10101000104787878780000000000000201036b\
     657904626f64790701010186c49fd50c00";
+
+/// The same with a log of changes: format 2.
+const LOG_2: &str = "\
+    895072734c6f670a0200000001000000000000000100000000000000f999679af7501da55b0000000100000000000000\
+    f7822f8c3fcbb852000000000000000000000000000000000101000000000000000000000000000000002201019090fe\
+    d43201e012020100000000000000000000000000000002000080e1010009019090fed4320407010209028890fed43204\
+    070002f7501da552000000020000000000000085bf099f31b6bee4000000000000000000000000000000000101000000\
+    000000000000000000000000002f01029890fed43201e012030100000000000000000000000000000003000080e10101\
+    00010478787878000000000000f7501da5130000000300000000000000844465f8fa4f4ed50201036b657904626f6479\
+    0301056f74686572f7501da5010000000400000000000000fe3e831227477ff805";
+/// A snapshot of that log.
+const SNAPSHOT_2: &str = "\
+    89507273536e610a0200000003000000000000000500000000000000c07671ecf7501da5810000000000000000000000\
+    eb93352f8630e6f00601000000000000000000000000000000000101000000000000000000000000000000002f010298\
+    90fed43201e012030100000000000000000000000000000003000080e10101000104787878780000000000000201036b\
+    657904626f647909019090fed4320407010209028890fed432040700020a020701010186c49fd50c00";
 
 const SNAPSHOT: &str = "snapshot-00000000000000000003";
 
@@ -92,7 +108,7 @@ fn check(store: &dyn Store) {
 }
 
 #[test]
-fn what_is_written_is_still_format_1() {
+fn what_is_written_is_still_format_2() {
     let disk = SimulatedDisk::new(1);
     let (store, _) = open(&disk, SMALL).unwrap();
     run(async {
@@ -104,7 +120,7 @@ fn what_is_written_is_still_format_1() {
     drop(store);
     let log = disk.read(LOG).unwrap();
     let length = log.iter().rposition(|byte| *byte != 0).unwrap() + 1;
-    assert_eq!(to_hex(&log[..length]), LOG_1, "what is written has changed: it needs a new format number");
+    assert_eq!(to_hex(&log[..length]), LOG_2, "what is written has changed: it needs a new format number");
 
     // A snapshot is due at once: of the second log, which holds the fourth group.
     let (store, _) = open(&disk, Options { compact_at_bytes: 0, ..SMALL }).unwrap();
@@ -115,7 +131,7 @@ fn what_is_written_is_still_format_1() {
             None => std::thread::yield_now(),
         }
     };
-    assert_eq!(to_hex(&snapshot), SNAPSHOT_3, "what is written has changed: it needs a new format number");
+    assert_eq!(to_hex(&snapshot), SNAPSHOT_2, "what is written has changed: it needs a new format number");
 }
 
 fn with_zeros(mut bytes: Vec<u8>) -> Vec<u8> {
