@@ -227,7 +227,7 @@ pub fn write_responses(out: &mut Vec<u8>, responses: &[PartResponse]) {
             if position > 0 {
                 out.push(b',');
             }
-            json::string(out, name);
+            json::string(out, &documented_case(name));
             out.push(b':');
             json::string(out, value);
         }
@@ -245,6 +245,19 @@ pub fn write_responses(out: &mut Vec<u8>, responses: &[PartResponse]) {
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");
+}
+
+/// A header's name as HTTP/1.1 writes it. In a batch it is a member of an object, and the JavaScript client looks for
+/// `Content-Type` in exactly this case (§16).
+fn documented_case(name: &str) -> String {
+    let parts = name.split('-').map(|part| match part {
+        "odata" => "OData".to_owned(),
+        part => {
+            let (first, rest) = part.split_at(part.chars().next().map_or(0, char::len_utf8));
+            first.to_ascii_uppercase() + rest
+        }
+    });
+    parts.collect::<Vec<_>>().join("-")
 }
 
 #[cfg(test)]
@@ -417,6 +430,19 @@ mod tests {
             String::from_utf8(out).unwrap(),
             r#"{"responses":[{"id":"1\"","status":200,"headers":{"Content-Type":"application/json;odata.metadata=minimal"},"body":{"a":1}},{"id":"2","status":200,"headers":{}},{"id":"3","status":200,"headers":{"Content-Type":"image/png"},"body":"_-8"}]}"#
         );
+    }
+
+    #[test]
+    fn headers_of_parts_are_named_as_documented_because_a_client_looks_for_that_case() {
+        for (name, documented) in [
+            ("content-type", "Content-Type"),
+            ("odata-version", "OData-Version"),
+            ("retry-after", "Retry-After"),
+            ("cache-control", "Cache-Control"),
+            ("-é-", "-é-"),
+        ] {
+            assert_eq!(documented_case(name), documented);
+        }
     }
 
     #[test]

@@ -25,7 +25,10 @@ pub(crate) enum Command {
     ///
     /// The command finds the emulator in PRESENCED_URL (HTTPS), PRESENCED_HTTP_URL, PRESENCED_CA (PEM file),
     /// PRESENCED_TENANT, PRESENCED_CLIENT_ID, PRESENCED_CLIENT_SECRET, PRESENCED_APP_TOKEN, PRESENCED_USER_A,
-    /// PRESENCED_USER_B and PRESENCED_USER_A_TOKEN.
+    /// PRESENCED_USER_B and PRESENCED_USER_A_TOKEN; azure-identity in AZURE_AUTHORITY_HOST, AZURE_TENANT_ID, AZURE_CLIENT_ID
+    /// and AZURE_CLIENT_SECRET. OpenSSL, Python, Node, Go, Java, .NET, PHP and curl are told to trust it by SSL_CERT_FILE,
+    /// REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, NODE_EXTRA_CA_CERTS, JAVA_TOOL_OPTIONS and PHP_INI_SCAN_DIR, besides what they
+    /// trusted before. SIGINT, SIGTERM and SIGHUP are passed on.
     Exec(ExecArgs),
     /// Run a server as its configuration file says.
     Serve(ServeArgs),
@@ -108,9 +111,32 @@ pub(crate) struct ExecArgs {
     /// Show the emulator's own log on standard error.
     #[arg(long)]
     pub(crate) verbose: bool,
+    /// Append every Graph request and its answer to this file, as lines of JSON: method, path, headers without the token,
+    /// status and body.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) record: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     /// The command and its arguments, after `--`.
     #[arg(required = true, last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+/// What the command would have trusted without us. Only the environment says it.
+#[derive(Debug, Default, Args)]
+pub(crate) struct TrustArgs {
+    #[arg(env = "SSL_CERT_FILE", hide = true, long)]
+    pub(crate) ssl_cert_file: Option<PathBuf>,
+    #[arg(env = "REQUESTS_CA_BUNDLE", hide = true, long)]
+    pub(crate) requests_ca_bundle: Option<PathBuf>,
+    #[arg(env = "CURL_CA_BUNDLE", hide = true, long)]
+    pub(crate) curl_ca_bundle: Option<PathBuf>,
+    #[arg(env = "NODE_EXTRA_CA_CERTS", hide = true, long)]
+    pub(crate) node_extra_ca_certs: Option<PathBuf>,
+    #[arg(env = "JAVA_TOOL_OPTIONS", hide = true, long, allow_hyphen_values = true)]
+    pub(crate) java_tool_options: Option<std::ffi::OsString>,
+    #[arg(env = "PHP_INI_SCAN_DIR", hide = true, long)]
+    pub(crate) php_ini_scan_dir: Option<std::ffi::OsString>,
 }
 
 #[derive(Debug, Args)]

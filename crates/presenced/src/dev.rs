@@ -12,9 +12,14 @@ use crate::{asked_to_stop, client, seed, server_runtime};
 pub(crate) fn run(args: DevArgs) -> anyhow::Result<()> {
     server_runtime(&args.log, LogFormat::Human)?.block_on(async {
         let data_dir = if args.in_memory { None } else { Some(emulator::data_dir(&args.data)?) };
-        let running =
-            emulator::start(Options { https: args.https, http: args.http, data_dir, profile: args.profile })
-                .await?;
+        let running = emulator::start(Options {
+            https: args.https,
+            http: args.http,
+            data_dir,
+            profile: args.profile,
+            record: None,
+        })
+        .await?;
         client::say(banner(&running));
         asked_to_stop().await;
         running.stop().await;

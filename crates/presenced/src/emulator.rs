@@ -12,8 +12,9 @@ use jiff::SignedDuration;
 use presence::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use server::directory::with_kept;
+use server::emulator::Refusals;
 use server::http::connection::{Listener, serve};
-use server::{App, Emulator, Parts, Throttle, loops};
+use server::{App, Emulator, Parts, Recorder, Throttle, loops};
 use store::{Memory, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -32,6 +33,8 @@ pub(crate) struct Options {
     /// `None`: nothing is kept.
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) profile: graph::Profile,
+    /// Where Graph requests and their answers are recorded, if anywhere.
+    pub(crate) record: Option<PathBuf>,
 }
 
 /// A running emulator.
@@ -99,6 +102,7 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     };
     let ca_pem = certificate.ca().certificate_pem();
 
+    let recorder = options.record.as_deref().map(recorder).transpose()?;
     let store = open_store(options.data_dir.as_deref())?;
     let clock_file = options.data_dir.as_deref().map(|folder| folder.join("clock.json"));
     let clock = Arc::new(clock(store.latest().await?, clock_file.as_deref())?);
@@ -125,6 +129,8 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
             app: seed::APP,
             scopes: seed::SCOPES.iter().map(ToString::to_string).collect(),
             moved: Box::new(move |state| keep_clock(clock_file.as_deref(), state)),
+            recorder,
+            refusals: Refusals::default(),
         }),
         public_url: None,
     }));
@@ -183,6 +189,11 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; is another `presenced dev` running? --http and --https choose addresses")
     })
+}
+
+fn recorder(path: &Path) -> anyhow::Result<Recorder> {
+    let file = std::fs::File::options().create(true).append(true).open(path);
+    Ok(Recorder::new(file.with_context(|| path.display().to_string())?))
 }
 
 fn open_store(data_dir: Option<&Path>) -> anyhow::Result<Arc<dyn Store>> {

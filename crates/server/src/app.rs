@@ -21,7 +21,7 @@ use crate::emulator::Emulator;
 use crate::http::connection::{Handler, Peer};
 use crate::http::encode;
 use crate::http::error::Refusal;
-use crate::http::reply::{Envelope, Reply, ResponseBody, full};
+use crate::http::reply::{Envelope, Reply, ResponseBody, full, in_full};
 use crate::limits::CLIENT_REQUEST_ID_CHARS_MAX;
 use crate::throttle::Throttle;
 
@@ -150,6 +150,7 @@ impl Handler for App {
             // A defect of ours: the caller gets an answer, the log the panic, and everybody else is not concerned.
             Err(_) => (envelope.failure(&GraphError::internal()), Some("a panic".to_owned())),
         };
+        self.record(&head, &response);
         encode::compress(&head.headers, &mut response);
         if head.method == http::Method::HEAD {
             *response.body_mut() = full(Bytes::new());
@@ -196,6 +197,15 @@ impl App {
         match outcome {
             Ok(reply) => (envelope.success(reply), None),
             Err(Refusal { error, cause }) => (envelope.failure(&error), cause),
+        }
+    }
+
+    /// Keeps the exchange, where an emulator has a recorder.
+    fn record(&self, head: &http::request::Parts, response: &Response<ResponseBody>) {
+        let recorder = self.emulator.as_ref().and_then(|emulator| emulator.recorder.as_ref());
+        if let Some(recorder) = recorder.filter(|_| is_graph_path(head.uri.path())) {
+            let body = in_full(response.body());
+            recorder.record(head, response.status(), response.headers(), body.as_ref());
         }
     }
 

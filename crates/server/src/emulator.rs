@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use engine::{Clock, VirtualClock};
 use graph::GraphError;
@@ -20,6 +21,7 @@ use crate::app::App;
 use crate::http::connection::Peer;
 use crate::http::error::Refusal;
 use crate::http::reply::Reply;
+use crate::recorder::Recorder;
 
 /// A clock that can be moved, and the seed's identities.
 pub struct Emulator {
@@ -33,6 +35,26 @@ pub struct Emulator {
     pub scopes: Vec<String>,
     /// Called with how the clock stands whenever it was moved, so that it can be kept over a restart.
     pub moved: Box<dyn Fn(engine::ClockState) + Send + Sync>,
+    /// Keeps what was asked and answered; `None`: nobody wants it.
+    pub recorder: Option<Recorder>,
+    /// Requests that are told to come back later, whatever their number.
+    pub refusals: Refusals,
+}
+
+/// The next so many Graph requests are answered 429, so that a client's retries can be tested without making 1,500.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    left: AtomicU32,
+    retry_after_secs: AtomicU32,
+}
+
+impl Refusals {
+    /// Whether this request is one of them: the seconds it is told to wait.
+    pub(crate) fn take(&self) -> Option<u32> {
+        let one_less = |left: u32| left.checked_sub(1);
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).ok()?;
+        Some(self.retry_after_secs.load(Ordering::Relaxed))
+    }
 }
 
 /// How long a token handed out by the emulator is valid, in seconds: a working day, so that a script need not renew it.
@@ -40,6 +62,11 @@ pub const READY_TOKEN_LIFETIME_SECS: u32 = 24 * 60 * 60;
 
 /// Longest time the clock may be moved at once: a hundred years. Further, calendars end.
 const ADVANCE_MAX: SignedDuration = SignedDuration::from_hours(100 * 366 * 24);
+
+/// Most requests that can be told to come back later at once.
+const REFUSALS_MAX: u32 = 1_000;
+/// Longest time they can be told to wait, in seconds: the longest one seen (presence-api §15) is 315.
+const RETRY_AFTER_SECS_MAX: u32 = 3_600;
 
 const HALF_A_SECOND: SignedDuration = SignedDuration::from_millis(500);
 
@@ -135,6 +162,24 @@ impl App {
         Ok(self.clock_now(emulator))
     }
 
+    /// `POST throttle`: the next `requests` Graph requests are answered 429, to come back after `retryAfterSeconds`.
+    /// `GET throttle`: how many of them are left.
+    pub(crate) fn refuse_next(&self, emulator: &Emulator, body: Option<&[u8]>) -> Result<Reply, Refusal> {
+        let refusals = &emulator.refusals;
+        if let Some(body) = body {
+            let requests = number(body, "requests", 0, REFUSALS_MAX)?;
+            let seconds = number(body, "retryAfterSeconds", 1, RETRY_AFTER_SECS_MAX)?;
+            refusals.retry_after_secs.store(seconds, Ordering::Relaxed);
+            refusals.left.store(requests, Ordering::Relaxed);
+        }
+        let reply = format!(
+            "{{\"requests\":{},\"retryAfterSeconds\":{}}}",
+            refusals.left.load(Ordering::Relaxed),
+            refusals.retry_after_secs.load(Ordering::Relaxed),
+        );
+        Ok(Reply::content("application/json", reply))
+    }
+
     /// `GET token`: an application token, or the delegated token of `user`.
     pub(crate) fn ready_token(&self, emulator: &Emulator, user: Option<&str>) -> Result<Reply, Refusal> {
         let user = match user {
@@ -152,11 +197,20 @@ impl App {
 
 fn member(body: &[u8], name: &str) -> Result<String, GraphError> {
     let text = graph::json::Body::json(body).members()?.text(name)?;
-    text.map(std::borrow::Cow::into_owned).ok_or_else(|| {
-        let mut pascal = name.to_owned();
-        pascal[..1].make_ascii_uppercase();
-        GraphError::required(&pascal)
-    })
+    text.map(std::borrow::Cow::into_owned).ok_or_else(|| GraphError::required(&pascal(name)))
+}
+
+fn number(body: &[u8], name: &str, min: u32, max: u32) -> Result<u32, GraphError> {
+    let number = graph::json::Body::json(body).members()?.get::<u64>(name)?;
+    let number = number.ok_or_else(|| GraphError::required(&pascal(name)))?;
+    let number = u32::try_from(number).ok().filter(|number| (min..=max).contains(number));
+    number.ok_or_else(|| GraphError::out_of_range(&pascal(name)))
+}
+
+fn pascal(name: &str) -> String {
+    let mut pascal = name.to_owned();
+    pascal[..1].make_ascii_uppercase();
+    pascal
 }
 
 #[cfg(test)]

@@ -15,9 +15,11 @@ mod issuing;
 pub mod limits;
 pub mod loops;
 mod own;
+mod recorder;
 mod throttle;
 
 pub use admin::{ADMIN_ROLE, PROVISIONING_ROLE, is_own_role};
 pub use app::{App, Parts};
 pub use emulator::Emulator;
+pub use recorder::Recorder;
 pub use throttle::{THROTTLE_WINDOW, Throttle};

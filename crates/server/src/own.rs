@@ -85,6 +85,14 @@ impl App {
                 let body = body.read(&head.headers).await?;
                 self.move_clock(emulator, action, &body).await
             }
+            ["throttle"] => {
+                only(method, &["GET", "POST"], || Ok(()))?;
+                let body = match method {
+                    "POST" => Some(body.read(&head.headers).await?),
+                    _ => None,
+                };
+                self.refuse_next(emulator, body.as_deref())
+            }
             ["token"] => {
                 only(method, &["GET"], || Ok(()))?;
                 let query = graph::odata::Query::parse(head.uri.query().unwrap_or_default())?;

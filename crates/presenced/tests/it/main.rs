@@ -4,7 +4,9 @@
 mod bad_input;
 mod cli;
 mod crash;
+mod exec;
 mod graph_api;
 mod python_sdk;
+mod sdk;
 mod serve;
 mod support;

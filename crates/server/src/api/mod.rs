@@ -210,6 +210,9 @@ impl App {
     }
 
     fn throttle(&self, visitor: Visitor) -> Result<(), Refusal> {
+        if let Some(seconds) = self.emulator.as_ref().and_then(|emulator| emulator.refusals.take()) {
+            return Err(GraphError::too_many_requests(seconds).into());
+        }
         let of_tenant = self.directory().tenant(visitor.tenant).and_then(|tenant| tenant.requests_max);
         self.throttle
             .count(visitor.tenant, of_tenant, visitor.app, self.wall_clock.now())

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use graph::error::{GraphError, InnerError, www_authenticate};
 use graph::{Method, headers};
 use http::header::{
@@ -11,7 +12,7 @@ use http::header::{
 };
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt, Either, Full};
 use presence::Timestamp;
 
 /// The body of a response: all of it at once, or one that goes on for as long as the client listens.
@@ -20,6 +21,12 @@ pub(crate) type ResponseBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallib
 /// A body that is there in full.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> ResponseBody {
     Either::Left(Full::new(bytes.into()))
+}
+
+/// The bytes of a body that is there in full.
+pub(crate) fn in_full(body: &ResponseBody) -> Option<Bytes> {
+    let Either::Left(body) = body else { return None };
+    Some(body.clone().collect().now_or_never()?.ok()?.to_bytes())
 }
 
 /// A success: status, and a body with its type when there is one.

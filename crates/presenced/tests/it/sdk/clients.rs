@@ -1,0 +1,59 @@
+//! The clients of the matrix: what each is, how its runner is started, and how much it must be able to do.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::sdk::install::{self, SOURCES};
+
+/// One row of the matrix.
+pub(crate) struct Client {
+    pub(crate) name: &'static str,
+    /// Whether the row must be complete wherever the tests run.
+    pub(crate) must_run: bool,
+    /// Scenarios of which the client's API cannot express a step; the runner says which and why.
+    pub(crate) cannot: usize,
+    /// Installs the client, and answers with the command that runs the scenarios.
+    pub(crate) runner: fn() -> Result<Command, String>,
+}
+
+/// Every official client, in the order of the table.
+pub(crate) const CLIENTS: &[Client] = &[
+    Client {
+        name: "Python msgraph-sdk + azure-identity",
+        must_run: true,
+        cannot: 2,
+        runner: || python("python/run_scenarios.py"),
+    },
+    Client {
+        name: "Python O365",
+        must_run: true,
+        cannot: 1,
+        runner: || python("python/run_scenarios_o365.py"),
+    },
+    Client {
+        name: "JavaScript microsoft-graph-client + MSAL",
+        must_run: true,
+        cannot: 0,
+        runner: || node("javascript", &["run_scenarios.mjs"]),
+    },
+    Client {
+        name: "TypeScript msgraph-sdk (Kiota)",
+        must_run: true,
+        cannot: 2,
+        runner: || node("typescript", &["--import", "tsx", "run_scenarios.ts"]),
+    },
+    Client { name: "PnP graph", must_run: true, cannot: 1, runner: || node("pnp", &["run_scenarios.mjs"]) },
+];
+
+fn python(script: &str) -> Result<Command, String> {
+    let mut command = Command::new(install::python()?);
+    // The SDK has thousands of modules: compiled once, they are kept beside it.
+    command.env_remove("PYTHONDONTWRITEBYTECODE").arg(Path::new(SOURCES).join(script));
+    Ok(command)
+}
+
+fn node(client: &str, arguments: &[&str]) -> Result<Command, String> {
+    let mut command = Command::new("node");
+    command.args(arguments).current_dir(install::node(client)?);
+    Ok(command)
+}

@@ -1,0 +1,106 @@
+//! Installs what a client is made of, once, below `target`; the next run finds it there.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// The runners, one folder for each client, and the scenarios.
+pub(crate) const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/sdk");
+
+/// One at a time: installs share caches and the machine.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// An environment with the Python SDKs in it: the interpreter.
+///
+/// # Errors
+/// What is missing.
+pub(crate) fn python() -> Result<PathBuf, String> {
+    let requirements = format!("{SOURCES}/python/requirements.txt");
+    let folder = cache("python");
+    let python = folder.join("bin/python");
+    once(&folder, &[&requirements], || {
+        let _ = std::fs::remove_dir_all(&folder);
+        run(
+            Command::new("python3").args(["-m", "venv"]).arg(&folder),
+            "python3 with its venv module is needed (Debian: python3-venv)",
+        )?;
+        let install = ["-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"];
+        run(
+            Command::new(&python).args(install).args(["--no-deps", "-r", &requirements]),
+            "PyPI must be reachable",
+        )
+    })?;
+    Ok(python)
+}
+
+/// A folder with a Node client: its runner, and what its lock file names.
+///
+/// # Errors
+/// What is missing.
+pub(crate) fn node(client: &str) -> Result<PathBuf, String> {
+    let folder = cache(client);
+    let sources = format!("{SOURCES}/{client}");
+    let lock = format!("{sources}/package-lock.json");
+    once(&folder, &[&lock], || {
+        copy(Path::new(&sources), &folder);
+        let install = ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"];
+        run(
+            Command::new("npm").args(install).current_dir(&folder),
+            "npm 9 or later (Debian: npm) and its registry are needed",
+        )
+    })?;
+    copy(Path::new(&sources), &folder);
+    copy(Path::new(&format!("{SOURCES}/node")), &folder);
+    Ok(folder)
+}
+
+/// Where a client is installed.
+pub(crate) fn cache(client: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("sdk").join(client)
+}
+
+/// Does `install` unless it was done for these files as they are.
+pub(crate) fn once(
+    folder: &Path,
+    files: &[&str],
+    install: impl FnOnce() -> Result<(), String>,
+) -> Result<(), String> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let wanted: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let marker = folder.join("installed.txt");
+    if std::fs::read_to_string(&marker).ok().as_deref() == Some(&wanted) {
+        return Ok(());
+    }
+    install()?;
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(marker, wanted).unwrap();
+    Ok(())
+}
+
+/// Copies the files of a folder, not those of its folders, where they have changed.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_file() {
+            let (new, target) = (std::fs::read(entry.path()).unwrap(), to.join(entry.file_name()));
+            if std::fs::read(&target).ok().as_ref() != Some(&new) {
+                std::fs::write(target, new).unwrap();
+            }
+        }
+    }
+}
+
+/// Runs a command that installs something; what it says is shown only when it fails.
+///
+/// # Errors
+/// `needs`, and the end of what the command said.
+pub(crate) fn run(command: &mut Command, needs: &str) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{needs}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let lines: Vec<_> = said.lines().rev().take(5).collect();
+    Err(format!("{needs}: {}", lines.into_iter().rev().collect::<Vec<_>>().join(" | ")))
+}

@@ -1,0 +1,7 @@
+//! Every official SDK, unmodified, against the real binary.
+
+mod clients;
+mod compare;
+pub(crate) mod install;
+mod matrix;
+mod scenarios;
