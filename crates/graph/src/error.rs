@@ -38,6 +38,8 @@ pub enum ErrorCode {
     NotFound,
     /// The user has no photo.
     ImageNotFound,
+    /// A reader of the change feed is behind what is kept of it.
+    ResyncRequired,
     /// The body is too large.
     RequestEntityTooLarge,
     /// A content coding that is not understood.
@@ -70,6 +72,7 @@ impl ErrorCode {
             Self::AuthorizationRequestDenied => "Authorization_RequestDenied",
             Self::NotFound => "NotFound",
             Self::ImageNotFound => "ImageNotFound",
+            Self::ResyncRequired => "resyncRequired",
             Self::RequestEntityTooLarge => "RequestEntityTooLarge",
             Self::UnsupportedMediaType => "UnsupportedMediaType",
             Self::FailedDependency => "FailedDependency",
@@ -263,6 +266,11 @@ impl GraphError {
             ErrorCode::ImageNotFound,
             "Exception of type 'Microsoft.Fast.Profile.Core.Exception.ImageNotFoundException' was thrown.",
         )
+    }
+
+    /// 410 `resyncRequired`, as Graph's own delta queries say it: what follows the position is no longer kept.
+    pub fn resync_required() -> Self {
+        Self::new(410, ErrorCode::ResyncRequired, crate::feed::BEHIND)
     }
 
     /// 405, with the methods that are allowed.

@@ -12,6 +12,7 @@ pub mod batch;
 pub mod calendar;
 pub mod error;
 pub mod explanation;
+pub mod feed;
 pub mod filter;
 pub mod headers;
 pub mod json;

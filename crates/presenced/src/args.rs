@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Clear(ClearArgs),
     /// Say why a user is shown as they are.
     Explain(ExplainArgs),
+    /// Print changes of presence as they happen.
+    Watch(WatchArgs),
     /// Work on the directory of users.
     #[command(subcommand)]
     Users(UsersCommand),
@@ -286,6 +288,20 @@ pub(crate) struct ClearArgs {
 pub(crate) struct ExplainArgs {
     /// Object id or user principal name.
     pub(crate) user: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Object ids or user principal names; none: everybody, if the token may.
+    #[arg(value_name = "USER")]
+    pub(crate) users: Vec<String>,
+    /// Go on after this position instead of beginning with how everybody is shown now.
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) from: Option<String>,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     #[command(flatten)]

@@ -114,6 +114,7 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     config.base_urls = base_urls(https_address, http_address);
     let issuer = Issuer::new(config);
     let verifier = Verifier::new([issuer.trusted()]);
+    let stop = watch::Sender::new(false);
     let app = Arc::new(App::new(Parts {
         engine: engine.clone(),
         wall_clock: wall_clock.clone(),
@@ -133,9 +134,10 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
             refusals: Refusals::default(),
         }),
         public_url: None,
+        position_key: server::position_key(store.as_ref()).await?,
+        stop: stop.subscribe(),
     }));
 
-    let stop = watch::Sender::new(false);
     let tls = identity::server_config(certificate.clone())?;
     let listeners = vec![Listener::new(https, Some(tls)), Listener::new(http, None)];
     let renew = move || match certificate.renew_if_due(wall_clock.now()) {

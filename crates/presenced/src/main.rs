@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Set(args) => client::set(args),
         Command::Clear(args) => client::clear(args),
         Command::Explain(args) => client::explain(args),
+        Command::Watch(args) => client::watch(args),
         Command::Users(UsersCommand::Import { file, format, config, into, server }) => {
             client::import(&file, format, config.as_deref(), into.as_deref(), server)
         }

@@ -47,6 +47,7 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     let directory = with_kept(directory(&config)?, store.as_ref()).await?;
     let issuers = issuers(&config)?;
     let engine = Arc::new(Engine::new(store.clone(), clock));
+    let stop = watch::Sender::new(false);
     let app = Arc::new(App::new(Parts {
         engine: engine.clone(),
         wall_clock,
@@ -58,9 +59,10 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         profile: config.profile().map_err(anyhow::Error::msg)?,
         emulator: None,
         public_url: Some(config.public_url.clone()),
+        position_key: server::position_key(store.as_ref()).await?,
+        stop: stop.subscribe(),
     }));
 
-    let stop = watch::Sender::new(false);
     let mut tasks = Vec::new();
     let mut listeners = Vec::new();
     if let Some(tls) = &config.tls {

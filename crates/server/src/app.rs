@@ -14,15 +14,17 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 use identity::{Issuer, Verifier};
 use presence::{TenantId, UserId};
+use tokio::sync::{Semaphore, watch};
 
 use crate::api::{BodySource, Call, Facts};
 use crate::directory::Directory;
 use crate::emulator::Emulator;
+use crate::feed::{FeedReply, POSITION_KEY_BYTES, PositionSeal};
 use crate::http::connection::{Handler, Peer};
 use crate::http::encode;
 use crate::http::error::Refusal;
 use crate::http::reply::{Envelope, Reply, ResponseBody, full, in_full};
-use crate::limits::CLIENT_REQUEST_ID_CHARS_MAX;
+use crate::limits::{CLIENT_REQUEST_ID_CHARS_MAX, FEEDS_MAX};
 use crate::throttle::Throttle;
 
 /// Everything a server is made of. Whoever builds it decides what it runs on.
@@ -47,6 +49,10 @@ pub struct Parts {
     pub emulator: Option<Emulator>,
     /// Scheme and host by which clients know the server; `None`: whatever each request says.
     pub public_url: Option<String>,
+    /// Seals positions of the log. Kept as long as the log is, so that clients can come back after a restart.
+    pub position_key: [u8; POSITION_KEY_BYTES],
+    /// Turns true when the server stops: what would go on for ever ends then.
+    pub stop: watch::Receiver<bool>,
 }
 
 /// The application: see [`Parts`].
@@ -64,6 +70,10 @@ pub struct App {
     pub(crate) emulator: Option<Emulator>,
     public_url: Option<String>,
     diagnostic: HeaderValue,
+    pub(crate) position_seal: PositionSeal,
+    /// The places for feeds.
+    pub(crate) feeds: Arc<Semaphore>,
+    pub(crate) stop: watch::Receiver<bool>,
 }
 
 impl App {
@@ -82,6 +92,9 @@ impl App {
             profile: parts.profile,
             emulator: parts.emulator,
             public_url: parts.public_url,
+            position_seal: PositionSeal::new(&parts.position_key),
+            feeds: Arc::new(Semaphore::new(FEEDS_MAX)),
+            stop: parts.stop,
             diagnostic: diagnostic.unwrap_or_else(|_| HeaderValue::from_static("{}")),
         }
     }
@@ -128,11 +141,11 @@ fn is_host_byte(byte: u8) -> bool {
 }
 
 impl Handler for App {
-    async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<ResponseBody> {
+    async fn handle(self: &Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<ResponseBody> {
         let started = tokio::time::Instant::now();
         let origin = self.origin(&request, peer);
         let request_id = self.ids.guid().to_string();
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let client_request_id = client_request_id(&head.headers).map(str::to_owned);
         let authorization_uri = format!("{origin}/common/oauth2/authorize");
         let envelope = Envelope {
@@ -144,7 +157,7 @@ impl Handler for App {
             date: self.wall_clock.now(),
         };
         let mut facts = Facts::default();
-        let answered = AssertUnwindSafe(self.answer(&head, body, &origin, peer, &envelope, &mut facts));
+        let answered = AssertUnwindSafe(self.answer(&mut head, body, &origin, peer, &envelope, &mut facts));
         let (mut response, cause) = match answered.catch_unwind().await {
             Ok(answer) => answer,
             // A defect of ours: the caller gets an answer, the log the panic, and everybody else is not concerned.
@@ -162,16 +175,24 @@ impl Handler for App {
 
 impl App {
     async fn answer(
-        &self,
-        head: &http::request::Parts,
+        self: &Arc<Self>,
+        head: &mut http::request::Parts,
         body: Incoming,
         origin: &str,
         peer: Peer,
         envelope: &Envelope<'_>,
         facts: &mut Facts,
     ) -> (Response<ResponseBody>, Option<String>) {
-        let path = head.uri.path();
         let mut source = BodySource::Stream(body);
+        if let Some(resource) = crate::own::feed_resource(head) {
+            return match self.watch(resource, head, facts).await {
+                Ok(FeedReply::Reply(reply)) => (envelope.success(reply), None),
+                Ok(FeedReply::Upgrade(response)) => (response, None),
+                Err(Refusal { error, cause }) => (envelope.failure(&error), cause),
+            };
+        }
+        let head = &*head;
+        let path = head.uri.path();
         let outcome = if let Some(rest) = crate::own::strip_root(path) {
             self.own(rest, head, &mut source, peer, facts).await
         } else if let Some(reply) = self.health(path).await {

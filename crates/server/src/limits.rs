@@ -38,3 +38,19 @@ pub const CLIENT_REQUEST_ID_CHARS_MAX: usize = 128;
 pub const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long that may take.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Change feeds open at a time; the next one is told 503.
+pub const FEEDS_MAX: usize = 4_096;
+/// Ids one feed may name.
+pub const FEED_IDS_MAX: usize = 10_000;
+/// Entries of the log a feed holds at a time, and changes of one page.
+pub const FEED_PAGE_MAX: usize = 1_000;
+/// Users in one part of a feed's snapshot.
+pub const FEED_SNAPSHOT_MAX: usize = 650;
+/// How long a feed is silent before it says that it is alive.
+pub const FEED_HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long a request for changes may wait for one.
+pub const FEED_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long a client may take to read one message of a socket.
+pub const FEED_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest message a client may send on a socket, in bytes. None has a meaning yet.
+pub const FEED_MESSAGE_BYTES_MAX: usize = 16 * 1024;

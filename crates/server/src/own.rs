@@ -25,6 +25,15 @@ pub(crate) fn strip_root(path: &str) -> Option<&str> {
     path.strip_prefix(ROOT).or_else(|| path.starts_with("/_presenced").then_some(""))
 }
 
+/// The feed a request is for: the one resource of ours that may go on, or change its protocol.
+pub(crate) fn feed_resource(head: &http::request::Parts) -> Option<&'static str> {
+    if head.method != http::Method::GET {
+        return None;
+    }
+    let rest = strip_root(head.uri.path())?.strip_prefix("presences/")?;
+    ["stream", "changes"].into_iter().find(|name| *name == rest.trim_end_matches('/'))
+}
+
 impl App {
     /// Answers a request below the root.
     pub(crate) async fn own(
@@ -39,6 +48,10 @@ impl App {
         let method = head.method.as_str();
         match segments[..] {
             ["openapi.json"] => only(method, &["GET"], || Ok(Reply::content("application/json", OPENAPI))),
+            // Read by themselves: here are only the verbs they do not have.
+            ["presences", "stream" | "changes"] => {
+                Err(GraphError::method_not_allowed(vec![Method::Get]).into())
+            }
             ["users", key, "presence", "explanation"] => {
                 only(method, &["GET"], || Ok(()))?;
                 let (visitor, user) = self.visit(key, head, facts, Operation::GetPresence)?;

@@ -128,16 +128,19 @@ pub enum DocumentKind {
     Application,
     /// A tenant added over the admin API, or the settings such a tenant has.
     TenantSettings,
+    /// A random key of this store's, by its purpose.
+    Secret,
 }
 
 impl DocumentKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::DirectoryUser,
         Self::Subscription,
         Self::DeliveryCursor,
         Self::Application,
         Self::TenantSettings,
+        Self::Secret,
     ];
 }
 

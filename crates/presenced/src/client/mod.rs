@@ -2,6 +2,7 @@
 
 mod presence;
 mod users;
+mod watch;
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -16,6 +17,7 @@ use crate::args::{ClockAction, ClockArgs, ServerArgs, TokenArgs};
 
 pub(crate) use presence::{clear, explain, get, set};
 pub(crate) use users::{import, list};
+pub(crate) use watch::watch;
 
 /// How long a server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -9,4 +9,5 @@ mod graph_api;
 mod python_sdk;
 mod sdk;
 mod serve;
+mod streams;
 mod support;

@@ -7,7 +7,7 @@ mod batch;
 mod directory;
 mod presence;
 
-use ::presence::{AppId, TenantId, UserId, UserKey};
+use ::presence::{AppId, TenantId, Timestamp, UserId, UserKey};
 use bytes::Bytes;
 use graph::path::{Address, Key, Route};
 use graph::presence_reply::Reader;
@@ -44,6 +44,8 @@ pub(crate) struct Visitor {
     /// What the token's roles open besides Graph.
     #[expect(dead_code, reason = "the admin API, which comes next, reads it")]
     pub(crate) rights: Rights,
+    /// When the token ends: what outlives a request ends with it.
+    pub(crate) token_expires_at: Timestamp,
 }
 
 impl Visitor {
@@ -53,12 +55,13 @@ impl Visitor {
             Some(user) => Grant::Delegated { user, scopes: permissions },
             None => Grant::Application { roles: permissions },
         };
+        let token_expires_at = caller.token_expires_at;
         // Scopes are what a user lets an application do; nobody becomes an administrator by consenting.
         let rights = match grant {
             Grant::Application { .. } => Rights::of(&caller.permissions),
             Grant::Delegated { .. } => Rights::default(),
         };
-        Self { tenant: caller.tenant, app: caller.app, grant, rights }
+        Self { tenant: caller.tenant, app: caller.app, grant, rights, token_expires_at }
     }
 
     /// The signed-in user; an application acting by itself is nobody.
@@ -209,7 +212,7 @@ impl App {
         }
     }
 
-    fn throttle(&self, visitor: Visitor) -> Result<(), Refusal> {
+    pub(crate) fn throttle(&self, visitor: Visitor) -> Result<(), Refusal> {
         if let Some(seconds) = self.emulator.as_ref().and_then(|emulator| emulator.refusals.take()) {
             return Err(GraphError::too_many_requests(seconds).into());
         }

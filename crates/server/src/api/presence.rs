@@ -1,6 +1,6 @@
 //! `/me/presence`, `/users/{id}/presence`, `/communications/presences/{id}` and `/communications/getPresencesByUserId`.
 
-use engine::Reading;
+use engine::{EngineError, Reading};
 use graph::odata::{Query, ServiceRoot, presence_select};
 use graph::path::Address;
 use graph::presence_reply::{PresenceList, Shape, write_presence};
@@ -55,22 +55,34 @@ impl App {
         let level = query.metadata_level(request.accept());
         let users = body::get_presences_by_user_id(request.json(), self.profile.ids_max())?;
         self.authorize(request.operation, &visitor.grant, None)?;
+        let service = ServiceRoot::new(request.origin, request.route.root);
+        let shape = Shape { service: &service, select: &select, level };
+        let list = self.presences(visitor, &users, shape).await?;
+        Ok(Reply::odata(level.content_type(), list))
+    }
+
+    /// How these users are shown now, as a collection.
+    pub(crate) async fn presences(
+        &self,
+        visitor: Visitor,
+        users: &[UserId],
+        shape: Shape<'_>,
+    ) -> Result<Vec<u8>, EngineError> {
         let known: Vec<_> = {
             let directory = self.directory();
             users.iter().filter_map(|user| directory.visible(visitor.tenant, *user)).collect()
         };
         let Reading { users: records, now } = self.engine.read(&known).await?;
-        let service = ServiceRoot::new(request.origin, request.route.root);
-        let mut list = PresenceList::new(Shape { service: &service, select: &select, level }, users.len());
+        let mut list = PresenceList::new(shape, users.len());
         let mut found = known.iter().zip(&records).peekable();
-        for user in users {
+        for user in users.iter().copied() {
             let reader = visitor.reader(user);
             match found.next_if(|(key, _)| key.user == user) {
                 Some((_, record)) => list.push(user, &record.at(now), reader),
                 None => list.push(user, &Presence::UNKNOWN, reader),
             }
         }
-        Ok(Reply::odata(level.content_type(), list.finish()))
+        Ok(list.finish())
     }
 
     /// Every `POST P/{action}`.

@@ -40,7 +40,7 @@ pub struct Peer {
 pub trait Handler: Send + Sync + 'static {
     /// The answer to one request.
     fn handle(
-        &self,
+        self: &Arc<Self>,
         request: Request<Incoming>,
         peer: Peer,
     ) -> impl Future<Output = Response<ResponseBody>> + Send;
@@ -221,7 +221,7 @@ mod tests {
     struct Reader;
 
     impl Handler for Reader {
-        async fn handle(&self, request: Request<Incoming>, _peer: Peer) -> Response<ResponseBody> {
+        async fn handle(self: &Arc<Self>, request: Request<Incoming>, _peer: Peer) -> Response<ResponseBody> {
             let (head, body) = request.into_parts();
             let read = BodySource::Stream(body).read(&head.headers).await;
             Response::new(crate::http::reply::full(format!("{:?}", read.err())))

@@ -230,6 +230,7 @@ const fn kind_code(kind: DocumentKind) -> u8 {
         DocumentKind::DeliveryCursor => 3,
         DocumentKind::Application => 4,
         DocumentKind::TenantSettings => 5,
+        DocumentKind::Secret => 6,
     }
 }
 
@@ -240,6 +241,7 @@ const fn kind_of(code: u8) -> Result<DocumentKind, Malformed> {
         3 => Ok(DocumentKind::DeliveryCursor),
         4 => Ok(DocumentKind::Application),
         5 => Ok(DocumentKind::TenantSettings),
+        6 => Ok(DocumentKind::Secret),
         _ => Err(Malformed),
     }
 }
