@@ -128,7 +128,7 @@ mod tests {
         });
         assert_eq!(
             String::from_utf8(one.clone()).unwrap(),
-            "{\"position\":\"p7\",\"id\":\"fa8bf3dc-eca7-46b7-bad1-db199b62afc3\",\"at\":\"2026-01-02T03:04:05Z\",\
+            "{\"position\":\"p7\",\"id\":\"fa8bf3dc-eca7-46b7-bad1-db199b62afc3\",\"at\":\"2026-01-02T03:04:05.0000000Z\",\
              \"availability\":\"Busy\",\"activity\":\"InACall\",\"sequenceNumber\":\"A0000000012\"}"
         );
         let all = [

@@ -49,7 +49,7 @@ impl App {
         match segments[..] {
             ["openapi.json"] => only(method, &["GET"], || Ok(Reply::content("application/json", OPENAPI))),
             // Read by themselves: here are only the verbs they do not have.
-            ["presences", "stream" | "changes"] => {
+            ["presences", "stream"] | ["presences", "changes"] => {
                 Err(GraphError::method_not_allowed(vec![Method::Get]).into())
             }
             ["users", key, "presence", "explanation"] => {
