@@ -49,9 +49,8 @@ impl App {
         match segments[..] {
             ["openapi.json"] => only(method, &["GET"], || Ok(Reply::content("application/json", OPENAPI))),
             // Read by themselves: here are only the verbs they do not have.
-            ["presences", "stream"] | ["presences", "changes"] => {
-                Err(GraphError::method_not_allowed(vec![Method::Get]).into())
-            }
+            ["presences", "stream"] => Err(GraphError::method_not_allowed(vec![Method::Get]).into()),
+            ["presences", "changes"] => Err(GraphError::method_not_allowed(vec![Method::Get]).into()),
             ["users", key, "presence", "explanation"] => {
                 only(method, &["GET"], || Ok(()))?;
                 let (visitor, user) = self.visit(key, head, facts, Operation::GetPresence)?;
