@@ -9,6 +9,7 @@ mod clock;
 mod error;
 mod execute;
 mod ids;
+pub mod notify;
 mod read;
 mod tick;
 

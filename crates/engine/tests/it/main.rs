@@ -1,6 +1,8 @@
 //! The steps over a memory store and a clock that tests move.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod notify;
+
 use std::sync::Arc;
 
 use engine::{Clock, ClockState, Engine, EngineError, SystemClock, TICK_BATCH_MAX, VirtualClock};

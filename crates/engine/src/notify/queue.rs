@@ -1,0 +1,675 @@
+//! What is to be delivered where and when: the whole of delivery without a store, a socket or a clock.
+//!
+//! A *feed* is a subscription with what it still has to be told; a *target* a URL with what is to be posted there next,
+//! in order, one POST at a time; an *endpoint* the health of all URLs of a host. Instants go in as arguments.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use presence::{AppId, Change, TenantId, Timestamp, UserKey};
+use store::{LogEntry, Position};
+
+use super::health::{Admission, Health, State};
+use super::subscription::SubscriptionEvent;
+use super::{
+    Attempt, Backlog, DELIVERY_LOG_MAX, DeliverySettings, ENDPOINTS_MAX, EVERY_BACKLOG_MAX,
+    ITEMS_PER_POST_MAX, LifecycleEvent, Notice, Outcome, PLANNED_POSTS_MAX, Post, PostId, PostItem,
+    Subscription, SubscriptionId, TARGET_BACKLOG_MAX,
+};
+
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) settings: DeliverySettings,
+    pub(super) feeds: HashMap<SubscriptionId, Feed>,
+    pub(super) by_app: HashMap<(TenantId, AppId), BTreeSet<SubscriptionId>>,
+    by_user: HashMap<UserKey, Vec<SubscriptionId>>,
+    targets: HashMap<Arc<str>, Target>,
+    endpoints: HashMap<String, Health>,
+    /// Targets with something to post and no POST under way, by when; those whose last POST failed apart, so that they
+    /// wait for a POST among themselves.
+    due: [BTreeSet<(Timestamp, Arc<str>)>; 2],
+    posts: HashMap<PostId, Posting>,
+    /// Of them, to targets whose last POST failed.
+    failing_posts: usize,
+    timers: BTreeSet<(Timestamp, SubscriptionId)>,
+    /// The log has been read up to here.
+    pub(super) read: Position,
+    /// After a restart, where the log ended then. Until that is read nothing is posted if only the newest state counts:
+    /// one that was replaced before the restart must not be told after the one that replaced it.
+    catch_up: Option<(Position, Vec<SubscriptionId>)>,
+    /// Feeds whose cursor may have moved since it was last kept.
+    pub(super) moved: BTreeSet<SubscriptionId>,
+    /// Subscriptions that ended by time: what is kept of them can go.
+    pub(super) ended: Vec<SubscriptionId>,
+    pub(super) attempts: VecDeque<Attempt>,
+    counter: u64,
+}
+
+pub(super) struct Feed {
+    pub(super) subscription: Arc<Subscription>,
+    /// Whether it is durable. What comes before that is held.
+    is_active: bool,
+    /// Changes up to here are done or were never its own.
+    from: Position,
+    outstanding: BTreeSet<Position>,
+    held: VecDeque<(Position, UserKey, Change)>,
+    /// POSTs under way that tell it of changes.
+    posts: usize,
+    /// Whether such a POST goes to an earlier URL: what follows is held until it has ended, to stay in order.
+    is_moving: bool,
+    timer: Option<Timestamp>,
+    /// Whether `missed` was sent since the last delivery.
+    is_missed_told: bool,
+}
+
+#[derive(Clone)]
+struct Item {
+    subscription: Arc<Subscription>,
+    notice: Notice,
+    ready_at: Timestamp,
+    first_tried_at: Option<Timestamp>,
+}
+
+struct Target {
+    endpoint: String,
+    pending: BTreeMap<u64, Item>,
+    newest: HashMap<(SubscriptionId, UserKey), u64>,
+    is_posting: bool,
+    failures: u32,
+    next_try: Timestamp,
+    due_at: Option<(usize, Timestamp)>,
+}
+
+struct Posting {
+    url: Arc<str>,
+    is_failing: bool,
+    attempt: u32,
+    items: Vec<(u64, Item)>,
+    started_at: Timestamp,
+}
+
+impl Feed {
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding.len()
+    }
+
+    pub(super) fn cursor(&self, read: Position) -> Option<Position> {
+        let first = self.outstanding.first().map(|first| Position(first.0 - 1));
+        first.or_else(|| (self.from > read).then_some(self.from))
+    }
+}
+
+impl Queue {
+    pub(super) fn new(settings: DeliverySettings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        subscription: Subscription,
+        from: Position,
+        is_active: bool,
+        now: Timestamp,
+    ) {
+        let id = subscription.id;
+        for user in subscription.user_keys() {
+            self.by_user.entry(user).or_default().push(id);
+        }
+        self.by_app.entry((subscription.tenant, subscription.app)).or_default().insert(id);
+        let feed = Feed {
+            subscription: Arc::new(subscription),
+            is_active,
+            from,
+            outstanding: BTreeSet::new(),
+            held: VecDeque::new(),
+            posts: 0,
+            is_moving: false,
+            timer: None,
+            is_missed_told: false,
+        };
+        self.feeds.insert(id, feed);
+        self.set_timer(id, now);
+    }
+
+    /// Goes on from `read` after a restart, with the log ending at `end`.
+    pub(super) fn resume(&mut self, read: Position, end: Position, now: Timestamp) {
+        self.read = read;
+        let ids = self.feeds.keys().copied().collect();
+        self.catch_up = Some((end, ids));
+        self.caught_up(now);
+    }
+
+    /// To be asked after each page of the log.
+    pub(super) fn caught_up(&mut self, now: Timestamp) {
+        if self.catch_up.as_ref().is_some_and(|(end, _)| self.read >= *end)
+            && let Some((_, ids)) = self.catch_up.take()
+        {
+            for id in ids {
+                self.activate(id, now);
+            }
+        }
+    }
+
+    /// It is durable now: what was held goes.
+    pub(super) fn activate(&mut self, id: SubscriptionId, now: Timestamp) {
+        if let Some(feed) = self.feeds.get_mut(&id) {
+            feed.is_active = true;
+            self.release(id, now);
+        }
+    }
+
+    /// Takes a subscription's place with a changed one of the same id and users.
+    pub(super) fn replace(&mut self, subscription: Subscription, now: Timestamp) {
+        let id = subscription.id;
+        let Some(feed) = self.feeds.get_mut(&id) else { return };
+        let old = std::mem::replace(&mut feed.subscription, Arc::new(subscription));
+        let waiting = match self.targets.get_mut(&*old.notification_url) {
+            Some(target) if feed.subscription.notification_url != old.notification_url => target.forget(id),
+            _ => Vec::new(),
+        };
+        feed.is_moving |= feed.posts > 0 && feed.subscription.notification_url != old.notification_url;
+        feed.held.extend(waiting.iter().filter_map(Item::change));
+        self.schedule(&Arc::from(old.notification_url.as_str()));
+        self.set_timer(id, now);
+        self.release(id, now);
+    }
+
+    pub(super) fn remove(&mut self, id: SubscriptionId) -> Option<Arc<Subscription>> {
+        let feed = self.feeds.remove(&id)?;
+        for user in feed.subscription.user_keys() {
+            if let Some(ids) = self.by_user.get_mut(&user) {
+                ids.retain(|other| *other != id);
+                if ids.is_empty() {
+                    self.by_user.remove(&user);
+                }
+            }
+        }
+        let owner = (feed.subscription.tenant, feed.subscription.app);
+        if let Some(ids) = self.by_app.get_mut(&owner) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_app.remove(&owner);
+            }
+        }
+        if let Some(at) = feed.timer {
+            self.timers.remove(&(at, id));
+        }
+        self.moved.remove(&id);
+        if let Some(target) = self.targets.get_mut(&*feed.subscription.notification_url) {
+            target.forget(id);
+        }
+        self.schedule(&Arc::from(feed.subscription.notification_url.as_str()));
+        Some(feed.subscription)
+    }
+
+    /// Hands an entry of the log to every feed that it concerns.
+    pub(super) fn take(&mut self, entry: &LogEntry, now: Timestamp) {
+        self.read = self.read.max(entry.position);
+        if !entry.change.is_pair_changed {
+            return;
+        }
+        for id in self.by_user.get(&entry.user).cloned().unwrap_or_default() {
+            self.feed(id, entry.position, entry.user, entry.change, now);
+        }
+    }
+
+    /// Hands an entry to one feed, unless it had it.
+    pub(super) fn feed(
+        &mut self,
+        id: SubscriptionId,
+        position: Position,
+        user: UserKey,
+        change: Change,
+        now: Timestamp,
+    ) {
+        let newest_only = self.settings.backlog == Backlog::Newest;
+        let Some(feed) = self.feeds.get_mut(&id).filter(|feed| position > feed.from) else { return };
+        if feed.subscription.is_expired(now) || !feed.outstanding.insert(position) {
+            return;
+        }
+        self.moved.insert(id);
+        let is_paused = feed.subscription.is_paused(now);
+        if !feed.is_active || feed.is_moving || is_paused {
+            let replaces = is_paused || newest_only || feed.held.len() >= EVERY_BACKLOG_MAX;
+            if replaces && let Some(place) = feed.held.iter().position(|(_, other, _)| *other == user) {
+                if feed.held[place].0 > position {
+                    feed.outstanding.remove(&position);
+                    return;
+                }
+                if let Some((old, ..)) = feed.held.remove(place) {
+                    feed.outstanding.remove(&old);
+                }
+            }
+            feed.held.push_back((position, user, change));
+            return;
+        }
+        let subscription = Arc::clone(&feed.subscription);
+        self.offer(subscription, Notice::Change { position, user, change }, now);
+    }
+
+    /// A part of the log that was not read is no longer retained: every feed that had not passed it is told.
+    pub(super) fn skip_to(&mut self, oldest: Position, now: Timestamp) {
+        self.read = self.read.max(Position(oldest.0.saturating_sub(1)));
+        let behind = self.feeds.iter().filter(|(_, feed)| feed.from.0 + 1 < oldest.0);
+        for id in behind.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.miss(id, now);
+        }
+    }
+
+    /// Forgets what is waiting for a feed and makes it take entries after `from` again.
+    pub(super) fn rewind(&mut self, id: SubscriptionId, from: Position) {
+        let Some(feed) = self.feeds.get_mut(&id) else { return };
+        feed.from = from.max(feed.subscription.created_after);
+        feed.outstanding.clear();
+        feed.held.clear();
+        self.moved.insert(id);
+        let url = Arc::<str>::from(feed.subscription.notification_url.as_str());
+        if let Some(target) = self.targets.get_mut(&url) {
+            target.forget(id);
+        }
+        self.schedule(&url);
+    }
+
+    /// What can be posted now, and when to ask again if nothing else happens.
+    pub(super) fn plan(&mut self, now: Timestamp) -> (Vec<Post>, Option<Timestamp>) {
+        self.fire(now);
+        let mut posts = Vec::new();
+        for (failing, room) in [(0, self.settings.posts_max), (1, self.settings.posts_max.div_ceil(4))] {
+            while posts.len() < PLANNED_POSTS_MAX
+                && self.posts.len() < self.settings.posts_max
+                && (failing == 0 || self.failing_posts < room)
+                && let Some((_, url)) = self.due[failing].first().filter(|(at, _)| *at <= now).cloned()
+            {
+                posts.extend(self.begin(&url, now));
+            }
+        }
+        let due = self.due.iter().filter_map(|due| due.first().map(|(at, _)| *at)).filter(|at| *at > now);
+        let timer = self.timers.first().map(|(at, _)| *at);
+        (posts, due.chain(timer).min())
+    }
+
+    fn begin(&mut self, url: &Arc<str>, now: Timestamp) -> Option<Post> {
+        let target = self.targets.get_mut(url)?;
+        let mut items = Vec::new();
+        let (mut given_up, mut paused) = (Vec::new(), Vec::new());
+        while items.len() < ITEMS_PER_POST_MAX
+            && let Some((order, mut item)) = target.pop()
+        {
+            let id = item.subscription.id;
+            let feed = self.feeds.get(&id);
+            if let Some(feed) = feed {
+                item.subscription = Arc::clone(&feed.subscription);
+            }
+            let is_wanted = feed.is_some()
+                || matches!(
+                    item.notice,
+                    Notice::Lifecycle { event: LifecycleEvent::SubscriptionRemoved, .. }
+                );
+            if !is_wanted || item.subscription.is_expired(now) {
+                continue;
+            }
+            if item.first_tried_at.is_some_and(|first| !self.settings.retry.may_try(first, now)) {
+                given_up.push(item);
+            } else if let Notice::Change { position, user, change } = item.notice
+                && item.subscription.is_paused(now)
+            {
+                paused.push((id, position, user, change));
+            } else {
+                item.first_tried_at.get_or_insert(now);
+                items.push((order, item));
+            }
+        }
+        let attempt = target.failures + 1;
+        let is_failing = target.failures > 0;
+        target.is_posting = !items.is_empty();
+        let endpoint = target.endpoint.clone();
+        self.schedule(url);
+        for (id, position, user, change) in paused {
+            if let Some(feed) = self.feeds.get_mut(&id) {
+                feed.outstanding.remove(&position);
+                self.feed(id, position, user, change, now);
+            }
+        }
+        for item in given_up {
+            if let Notice::Change { position, .. } = item.notice {
+                self.done(item.subscription.id, position);
+                self.miss(item.subscription.id, now);
+            }
+        }
+        if items.is_empty() {
+            return None;
+        }
+        let told: BTreeSet<_> =
+            items.iter().filter_map(|(_, item)| item.change().map(|_| item.subscription.id)).collect();
+        for id in told {
+            if let Some(feed) = self.feeds.get_mut(&id) {
+                feed.posts += 1;
+            }
+        }
+        self.counter += 1;
+        let id = PostId(self.counter);
+        let limit = if is_failing { self.settings.retry_limit } else { self.settings.first_limit };
+        let post_items =
+            items.iter().map(|(_, item)| PostItem::new(&item.subscription, item.notice)).collect();
+        self.failing_posts += usize::from(is_failing);
+        let posting = Posting { url: Arc::clone(url), is_failing, attempt, items, started_at: now };
+        self.posts.insert(id, posting);
+        Some(Post { id, url: Arc::clone(url), endpoint, attempt, limit, items: post_items })
+    }
+
+    /// Takes note of how a POST went.
+    pub(super) fn finish(
+        &mut self,
+        id: PostId,
+        outcome: &Outcome,
+        elapsed: Duration,
+        random: u64,
+        now: Timestamp,
+    ) {
+        let Some(posting) = self.posts.remove(&id) else { return };
+        self.failing_posts -= usize::from(posting.is_failing);
+        let settings = self.settings;
+        let Some(target) = self.targets.get_mut(&posting.url) else { return };
+        target.is_posting = false;
+        if let Some(health) = self.endpoints.get_mut(&target.endpoint) {
+            health.answered(&settings.health, now, elapsed);
+        }
+        let mut next_try = None;
+        if matches!(outcome, Outcome::Delivered { .. }) {
+            (target.failures, target.next_try) = (0, now);
+        } else {
+            target.failures += 1;
+            let retry_after = match outcome {
+                Outcome::Failed { retry_after, .. } => *retry_after,
+                _ => None,
+            };
+            let delay = settings.retry.delay(target.failures, random, retry_after);
+            target.next_try = now.saturating_add(delay).unwrap_or(Timestamp::MAX);
+            next_try = Some(target.next_try);
+        }
+        self.note(&posting, outcome, elapsed, next_try);
+        let Some(target) = self.targets.get_mut(&posting.url) else { return };
+        let mut settled = Vec::new();
+        let told: BTreeSet<SubscriptionId> = posting
+            .items
+            .iter()
+            .filter_map(|(_, item)| item.change().map(|_| item.subscription.id))
+            .collect();
+        for (order, item) in posting.items {
+            let key = item.notice.user().map(|user| (item.subscription.id, user));
+            let is_replaced = settings.backlog == Backlog::Newest
+                && key.is_some_and(|key| target.newest.get(&key).is_some_and(|newest| *newest > order));
+            let is_known = self.feeds.get(&item.subscription.id).is_some_and(|feed| match item.notice {
+                Notice::Change { position, .. } => feed.outstanding.contains(&position),
+                Notice::Lifecycle { .. } => true,
+            });
+            if next_try.is_none() || is_replaced {
+                settled.push((item.subscription.id, item.notice));
+            } else if matches!(item.notice, Notice::Lifecycle { .. }) {
+                target.put(order, item);
+            } else if is_known {
+                let id = item.subscription.id;
+                let Some(feed) = self.feeds.get_mut(&id) else { continue };
+                if *feed.subscription.notification_url == *posting.url {
+                    target.put(order, item);
+                } else {
+                    feed.held.extend(item.change());
+                }
+            }
+        }
+        if next_try.is_some() && settings.backlog == Backlog::Newest {
+            settled.extend(target.collapse(None).into_iter().map(|item| (item.subscription.id, item.notice)));
+        }
+        self.schedule(&posting.url);
+        for id in told {
+            if let Some(feed) = self.feeds.get_mut(&id) {
+                feed.posts = feed.posts.saturating_sub(1);
+                feed.is_moving &= feed.posts > 0;
+                self.release(id, now);
+            }
+        }
+        for (id, notice) in settled {
+            if let Notice::Change { position, .. } = notice {
+                self.done(id, position);
+                if next_try.is_none()
+                    && let Some(feed) = self.feeds.get_mut(&id)
+                {
+                    feed.is_missed_told = false;
+                }
+            }
+        }
+    }
+
+    /// Puts a notice where it is to go, or drops it as the endpoint's health or a bound wants.
+    pub(super) fn offer(&mut self, subscription: Arc<Subscription>, notice: Notice, now: Timestamp) {
+        let id = subscription.id;
+        let url = match notice {
+            Notice::Change { .. } => Some(&subscription.notification_url),
+            Notice::Lifecycle { .. } => subscription.lifecycle_notification_url.as_ref(),
+        };
+        let Some(url) = url.map(|url| Arc::<str>::from(url.as_str())) else { return };
+        let settings = self.settings;
+        let target = self.targets.entry(Arc::clone(&url)).or_insert_with(|| Target::new(&url, now));
+        if self.endpoints.len() >= ENDPOINTS_MAX {
+            self.endpoints.retain(|_, health| health.state() != State::Healthy);
+        }
+        let health = self.endpoints.entry(target.endpoint.clone()).or_insert_with(|| Health::new(now));
+        let ready_at = match health.admit(&settings.health, now) {
+            Admission::Now | Admission::Probe => now,
+            Admission::At(at) => at,
+            Admission::Drop => return self.dropped(id, notice, now),
+        };
+        if target.pending.len() >= TARGET_BACKLOG_MAX {
+            return self.dropped(id, notice, now);
+        }
+        let mut replaced = Vec::new();
+        if let Some(user) = notice.user()
+            && settings.backlog == Backlog::Newest
+            && target.failures > 0
+        {
+            replaced.extend(target.newest.get(&(id, user)).and_then(|order| target.pending.remove(order)));
+        }
+        self.counter += 1;
+        target.put(self.counter, Item { subscription, notice, ready_at, first_tried_at: None });
+        let overflows = self.feeds.get(&id).is_some_and(|feed| feed.outstanding.len() > EVERY_BACKLOG_MAX);
+        if overflows {
+            replaced.extend(target.collapse(Some(id)));
+        }
+        for item in replaced {
+            if let Notice::Change { position, .. } = item.notice {
+                self.done(id, position);
+            }
+        }
+        self.schedule(&url);
+        if overflows {
+            self.miss(id, now);
+        }
+    }
+
+    fn dropped(&mut self, id: SubscriptionId, notice: Notice, now: Timestamp) {
+        if let Notice::Change { position, .. } = notice {
+            self.done(id, position);
+            self.miss(id, now);
+        }
+    }
+
+    fn done(&mut self, id: SubscriptionId, position: Position) {
+        if let Some(feed) = self.feeds.get_mut(&id) {
+            feed.outstanding.remove(&position);
+            self.moved.insert(id);
+        }
+    }
+
+    /// Tells the owner, once until something is delivered again, that something was not.
+    fn miss(&mut self, id: SubscriptionId, now: Timestamp) {
+        let Some(feed) = self.feeds.get_mut(&id) else { return };
+        if !std::mem::replace(&mut feed.is_missed_told, true) {
+            let subscription = Arc::clone(&feed.subscription);
+            self.offer(subscription, Notice::Lifecycle { event: LifecycleEvent::Missed, at: now }, now);
+        }
+    }
+
+    /// Gives back what was held, if it may go.
+    fn release(&mut self, id: SubscriptionId, now: Timestamp) {
+        let Some(feed) = self.feeds.get_mut(&id) else { return };
+        if !feed.is_active || feed.is_moving || feed.subscription.is_paused(now) {
+            return;
+        }
+        let subscription = Arc::clone(&feed.subscription);
+        feed.held.make_contiguous().sort_unstable_by_key(|(position, ..)| *position);
+        for (position, user, change) in std::mem::take(&mut feed.held) {
+            let notice = Notice::Change { position, user, change };
+            if self.settings.retry.may_try(change.at, now) {
+                self.offer(Arc::clone(&subscription), notice, now);
+            } else {
+                self.dropped(id, notice, now);
+            }
+        }
+    }
+
+    /// Does what time does to subscriptions.
+    fn fire(&mut self, now: Timestamp) {
+        while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.pop_first();
+            let Some(feed) = self.feeds.get_mut(&id) else { continue };
+            feed.timer = None;
+            let subscription = Arc::clone(&feed.subscription);
+            let before = Timestamp::from_nanosecond(at.as_nanosecond() - 1).unwrap_or(at);
+            match subscription.next_event(before) {
+                Some((_, SubscriptionEvent::Remind)) if !subscription.is_expired(now) => {
+                    let event = LifecycleEvent::ReauthorizationRequired;
+                    self.offer(subscription, Notice::Lifecycle { event, at }, now);
+                }
+                Some((_, SubscriptionEvent::Expire)) => {
+                    self.remove(id);
+                    self.ended.push(id);
+                    continue;
+                }
+                _ => {}
+            }
+            self.set_timer(id, at);
+        }
+    }
+
+    fn set_timer(&mut self, id: SubscriptionId, after: Timestamp) {
+        let Some(feed) = self.feeds.get_mut(&id) else { return };
+        if let Some(old) = feed.timer.take() {
+            self.timers.remove(&(old, id));
+        }
+        feed.timer = feed.subscription.next_event(after).map(|(at, _)| at);
+        // What has already ended is noticed at once.
+        feed.timer = feed.timer.or(Some(feed.subscription.expires_at));
+        self.timers.extend(feed.timer.map(|at| (at, id)));
+    }
+
+    fn schedule(&mut self, url: &Arc<str>) {
+        let Some(target) = self.targets.get_mut(url) else { return };
+        if let Some((failing, at)) = target.due_at.take() {
+            self.due[failing].remove(&(at, Arc::clone(url)));
+        }
+        if target.is_posting {
+            return;
+        }
+        match target.pending.values().map(|item| item.ready_at).min() {
+            Some(ready_at) => {
+                let due = (usize::from(target.failures > 0), ready_at.max(target.next_try));
+                self.due[due.0].insert((due.1, Arc::clone(url)));
+                target.due_at = Some(due);
+            }
+            // Nothing to say there; the endpoint keeps its health.
+            None => drop(self.targets.remove(url)),
+        }
+    }
+
+    fn note(&mut self, posting: &Posting, outcome: &Outcome, elapsed: Duration, next_try: Option<Timestamp>) {
+        let mut of: BTreeMap<SubscriptionId, (Position, Position, usize)> = BTreeMap::new();
+        for (_, item) in &posting.items {
+            let position = item.notice.position().unwrap_or_default();
+            let entry = of.entry(item.subscription.id).or_insert((position, position, 0));
+            *entry = (entry.0.min(position), entry.1.max(position), entry.2 + 1);
+        }
+        for (subscription, (first, last, items)) in of {
+            if self.attempts.len() >= DELIVERY_LOG_MAX {
+                self.attempts.pop_front();
+            }
+            self.attempts.push_back(Attempt {
+                subscription,
+                first,
+                last,
+                items,
+                attempt: posting.attempt,
+                tried_at: posting.started_at,
+                elapsed,
+                outcome: outcome.clone(),
+                next_try,
+            });
+        }
+    }
+}
+
+impl Item {
+    fn change(&self) -> Option<(Position, UserKey, Change)> {
+        match self.notice {
+            Notice::Change { position, user, change } => Some((position, user, change)),
+            Notice::Lifecycle { .. } => None,
+        }
+    }
+}
+
+impl Target {
+    fn new(url: &Arc<str>, now: Timestamp) -> Self {
+        let endpoint = endpoint_of(url);
+        let (pending, newest) = (BTreeMap::new(), HashMap::new());
+        Self { endpoint, pending, newest, is_posting: false, failures: 0, next_try: now, due_at: None }
+    }
+
+    fn put(&mut self, order: u64, item: Item) {
+        if let Some(user) = item.notice.user() {
+            let newest = self.newest.entry((item.subscription.id, user)).or_insert(order);
+            *newest = order.max(*newest);
+        }
+        self.pending.insert(order, item);
+    }
+
+    fn pop(&mut self) -> Option<(u64, Item)> {
+        let (order, item) = self.pending.pop_first()?;
+        if let Some(user) = item.notice.user() {
+            let key = (item.subscription.id, user);
+            if self.newest.get(&key) == Some(&order) {
+                self.newest.remove(&key);
+            }
+        }
+        Some((order, item))
+    }
+
+    /// Takes out the changes of a feed, in order.
+    fn forget(&mut self, id: SubscriptionId) -> Vec<Item> {
+        self.newest.retain(|(other, _), _| *other != id);
+        let is_its = |item: &Item| item.subscription.id == id && item.notice.user().is_some();
+        let orders: Vec<u64> =
+            self.pending.iter().filter(|(_, item)| is_its(item)).map(|(order, _)| *order).collect();
+        orders.into_iter().filter_map(|order| self.pending.remove(&order)).collect()
+    }
+
+    /// Keeps the newest change of each user of a feed, or of all feeds, and gives back the others.
+    fn collapse(&mut self, id: Option<SubscriptionId>) -> Vec<Item> {
+        let mut seen = HashSet::new();
+        let mut old = Vec::new();
+        for (order, item) in self.pending.iter().rev() {
+            let of = item.subscription.id;
+            let user = item.notice.user().filter(|_| id.is_none_or(|id| id == of));
+            if user.is_some_and(|user| !seen.insert((of, user))) {
+                old.push(*order);
+            }
+        }
+        old.into_iter().filter_map(|order| self.pending.remove(&order)).collect()
+    }
+}
+
+/// Scheme, host and port: what shares one health. Without a path, a query or who is logged in.
+fn endpoint_of(url: &str) -> String {
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let end = url[after_scheme..].find(['/', '?', '#']).map_or(url.len(), |at| after_scheme + at);
+    url[..end].to_ascii_lowercase()
+}

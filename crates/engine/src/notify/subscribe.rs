@@ -1,0 +1,274 @@
+//! Creating, showing, changing and ending subscriptions. Each answers when what it did is durable.
+
+use std::sync::Arc;
+
+use presence::{AppId, TenantId, Timestamp, UserId};
+use store::{LOG_READ_MAX, LogRead, Position, StoreError};
+
+use super::{
+    Certificate, LifecycleEvent, Notice, Notifier, Subscription, SubscriptionId, TURNS,
+    USERS_PER_SUBSCRIPTION_MAX, cursor_document,
+};
+
+/// How many subscriptions there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Of one application on behalf of one user; an application by itself counts as one more user.
+    pub per_user_and_app: usize,
+    /// Of one application in one tenant, on whoever's behalf.
+    pub per_app_and_tenant: usize,
+}
+
+/// What to change of a subscription; `None` leaves it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Renewal {
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// Where changes are posted to.
+    pub notification_url: Option<String>,
+    /// What content is encrypted for.
+    pub certificate: Option<Certificate>,
+    /// When the token that asked for this ends, by the engine's clock. Any change reauthorizes.
+    pub token_expires_at: Timestamp,
+}
+
+/// Why a subscription was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SubscribeError {
+    /// The user and application have one already, and may not have another.
+    #[error("a subscription already exists")]
+    Conflict {
+        /// Which.
+        existing: SubscriptionId,
+        /// Whether it is of the same resource and change type.
+        is_same: bool,
+    },
+    /// The application has as many as it may have in the tenant.
+    #[error("the application has {limit} subscriptions, which is the limit")]
+    QuotaExceeded {
+        /// How many.
+        limit: usize,
+    },
+    /// No such subscription, or it has ended.
+    #[error("there is no such subscription")]
+    NotFound,
+    /// More users than [`USERS_PER_SUBSCRIPTION_MAX`].
+    #[error("more than {USERS_PER_SUBSCRIPTION_MAX} users")]
+    TooManyUsers,
+    /// The store did not answer or did not accept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Notifier {
+    /// Keeps a new subscription. It sees the changes after this call; `created_after` is set here, and the users are
+    /// sorted, each once.
+    ///
+    /// # Errors
+    /// All of [`SubscribeError`] but `NotFound`.
+    pub async fn create(
+        &self,
+        mut subscription: Subscription,
+        quota: Quota,
+    ) -> Result<Arc<Subscription>, SubscribeError> {
+        subscription.users.sort_unstable();
+        subscription.users.dedup();
+        if subscription.users.len() > USERS_PER_SUBSCRIPTION_MAX {
+            return Err(SubscribeError::TooManyUsers);
+        }
+        let id = subscription.id;
+        let document = {
+            let now = self.clock.now();
+            let mut queue = self.queue.lock();
+            let owner = (subscription.tenant, subscription.app);
+            let of_app = queue.by_app.get(&owner).into_iter().flatten().filter_map(|id| queue.feeds.get(id));
+            let of_app: Vec<_> =
+                of_app.map(|feed| &feed.subscription).filter(|other| !other.is_expired(now)).collect();
+            let of_user: Vec<_> =
+                of_app.iter().filter(|other| other.delegated == subscription.delegated).collect();
+            let same = of_user.iter().find(|other| other.is_same(&subscription));
+            if let Some(existing) =
+                same.or_else(|| of_user.first().filter(|_| of_user.len() >= quota.per_user_and_app))
+            {
+                return Err(SubscribeError::Conflict { existing: existing.id, is_same: same.is_some() });
+            }
+            if of_app.len() >= quota.per_app_and_tenant {
+                return Err(SubscribeError::QuotaExceeded { limit: quota.per_app_and_tenant });
+            }
+            // Never behind what the pump has read: nothing between is lost, and nothing before is seen.
+            subscription.created_after = *self.store.log_end().borrow();
+            let document = subscription.to_document();
+            let from = subscription.created_after;
+            // In its place before it is durable, so that the quota holds and no change slips by; nothing is posted yet.
+            queue.insert(subscription, from, false, now);
+            document
+        };
+        if let Err(error) = self.store.put_documents(vec![document]).await {
+            let mut queue = self.queue.lock();
+            queue.remove(id);
+            // It may have been kept all the same.
+            queue.ended.push(id);
+            return Err(error.into());
+        }
+        let mut queue = self.queue.lock();
+        queue.activate(id, self.clock.now());
+        let created = queue.feeds.get(&id).map(|feed| Arc::clone(&feed.subscription));
+        drop(queue);
+        self.changed.notify_one();
+        created.ok_or(SubscribeError::NotFound)
+    }
+
+    /// The subscription, if it has not ended.
+    pub fn get(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
+        let now = self.clock.now();
+        let queue = self.queue.lock();
+        queue.feeds.get(&id).map(|feed| Arc::clone(&feed.subscription)).filter(|found| !found.is_expired(now))
+    }
+
+    /// The subscriptions of an application in a tenant, by id: those on behalf of a user or, with `None`, those by
+    /// itself.
+    pub fn list(&self, tenant: TenantId, app: AppId, delegated: Option<UserId>) -> Vec<Arc<Subscription>> {
+        let of_app = self.queue.lock().by_app.get(&(tenant, app)).cloned().unwrap_or_default();
+        let found = of_app.into_iter().filter_map(|id| self.get(id));
+        found.filter(|subscription| subscription.delegated == delegated).collect()
+    }
+
+    /// All subscriptions there are, of a tenant or of all, by id, after one: for whoever operates the server.
+    pub fn list_all(
+        &self,
+        tenant: Option<TenantId>,
+        after: Option<SubscriptionId>,
+        max: usize,
+    ) -> Vec<Arc<Subscription>> {
+        let now = self.clock.now();
+        let queue = self.queue.lock();
+        let all = queue.feeds.values().map(|feed| &feed.subscription);
+        let mut found: Vec<_> = all
+            .filter(|found| !found.is_expired(now) && tenant.is_none_or(|tenant| tenant == found.tenant))
+            .filter(|found| after.is_none_or(|after| found.id > after))
+            .cloned()
+            .collect();
+        found.sort_unstable_by_key(|found| found.id);
+        found.truncate(max);
+        found
+    }
+
+    /// Changes a subscription and reauthorizes it.
+    ///
+    /// # Errors
+    /// [`SubscribeError::NotFound`] and [`SubscribeError::Store`].
+    pub async fn renew(
+        &self,
+        id: SubscriptionId,
+        renewal: Renewal,
+    ) -> Result<Arc<Subscription>, SubscribeError> {
+        let _turn = self.turns[id.0.as_u128() as usize % TURNS].lock().await;
+        let mut subscription = (*self.get(id).ok_or(SubscribeError::NotFound)?).clone();
+        let Renewal { expires_at, notification_url, certificate, token_expires_at } = renewal;
+        subscription.expires_at = expires_at.unwrap_or(subscription.expires_at);
+        subscription.notification_url = notification_url.unwrap_or(subscription.notification_url);
+        subscription.certificate = certificate.or(subscription.certificate);
+        subscription.token_expires_at = token_expires_at;
+        subscription.authorized_at = self.clock.now();
+        self.store.put_documents(vec![subscription.to_document()]).await?;
+        let now = self.clock.now();
+        let renewed = {
+            let mut queue = self.queue.lock();
+            queue.replace(subscription, now);
+            queue.feeds.get(&id).map(|feed| Arc::clone(&feed.subscription))
+        };
+        self.changed.notify_one();
+        renewed.ok_or(SubscribeError::NotFound)
+    }
+
+    /// Takes note that the owner's token was renewed. Does not change when the subscription ends.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew).
+    pub async fn reauthorize(
+        &self,
+        id: SubscriptionId,
+        token_expires_at: Timestamp,
+    ) -> Result<(), SubscribeError> {
+        self.renew(id, Renewal { token_expires_at, ..Renewal::default() }).await.map(drop)
+    }
+
+    /// Ends a subscription as its owner asked. No POST is planned for it after this.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew).
+    pub async fn delete(&self, id: SubscriptionId) -> Result<(), SubscribeError> {
+        self.end(id).await.map(drop)
+    }
+
+    /// Ends a subscription because somebody else wants it, and tells its owner `subscriptionRemoved`.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew).
+    pub async fn remove(&self, id: SubscriptionId) -> Result<(), SubscribeError> {
+        let subscription = self.end(id).await?;
+        let now = self.clock.now();
+        let notice = Notice::Lifecycle { event: LifecycleEvent::SubscriptionRemoved, at: now };
+        self.queue.lock().offer(subscription, notice, now);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Delivers the changes after `from` again, as far as they are retained and were its own. They go in order, before
+    /// anything newer. Answers how many of the log's entries were looked through.
+    ///
+    /// # Errors
+    /// [`SubscribeError::NotFound`] and [`SubscribeError::Store`].
+    pub async fn replay(&self, id: SubscriptionId, from: Position) -> Result<u64, SubscribeError> {
+        let _turn = self.pumping.lock().await;
+        let subscription = self.get(id).ok_or(SubscribeError::NotFound)?;
+        let read = self.queue.lock().read;
+        let mut after = from.max(subscription.created_after);
+        let mut entries = Vec::new();
+        let mut looked = 0;
+        while after < read {
+            match self.store.read_log(after, LOG_READ_MAX).await? {
+                LogRead::Behind { oldest, .. } => after = Position(oldest.0.saturating_sub(1)),
+                LogRead::Page { entries: page, .. } => {
+                    let Some(last) = page.last().map(|entry| entry.position) else { break };
+                    looked += page.len() as u64;
+                    let is_own = |user: UserId| subscription.users.binary_search(&user).is_ok();
+                    entries.extend(page.into_iter().filter(|entry| {
+                        entry.position <= read
+                            && entry.change.is_pair_changed
+                            && entry.user.tenant == subscription.tenant
+                            && is_own(entry.user.user)
+                    }));
+                    after = last;
+                }
+            }
+        }
+        let now = self.clock.now();
+        let mut queue = self.queue.lock();
+        queue.rewind(id, from);
+        for entry in entries {
+            queue.feed(id, entry.position, entry.user, entry.change, now);
+        }
+        drop(queue);
+        self.changed.notify_one();
+        Ok(looked)
+    }
+
+    async fn end(&self, id: SubscriptionId) -> Result<Arc<Subscription>, SubscribeError> {
+        let _turn = self.turns[id.0.as_u128() as usize % TURNS].lock().await;
+        let subscription = self.get(id).ok_or(SubscribeError::NotFound)?;
+        // Under the same lock as the cursors: one that is written later would stay for good.
+        let mut saved = self.saving.lock().await;
+        let documents = vec![subscription.deletion(), cursor_document(id.0.as_bytes(), None)];
+        self.store.put_documents(documents).await?;
+        saved.lagging.remove(&id);
+        self.queue.lock().remove(id).ok_or(SubscribeError::NotFound)
+    }
+}
+
+impl Subscription {
+    fn is_same(&self, other: &Self) -> bool {
+        let plain = |resource: &str| resource.trim_start_matches('/').to_ascii_lowercase();
+        self.change_type == other.change_type && plain(&self.resource) == plain(&other.resource)
+    }
+}
