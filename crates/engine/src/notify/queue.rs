@@ -75,6 +75,9 @@ struct Target {
     endpoint: String,
     pending: BTreeMap<u64, Item>,
     newest: HashMap<(SubscriptionId, UserKey), u64>,
+    /// The earliest instant at which one that was put here may go. They go in order all the same, so that one takes those
+    /// before it along.
+    ready_at: Timestamp,
     is_posting: bool,
     failures: u32,
     next_try: Timestamp,
@@ -319,6 +322,9 @@ impl Queue {
                 item.first_tried_at.get_or_insert(now);
                 items.push((order, item));
             }
+        }
+        if let Some((_, next)) = target.pending.first_key_value() {
+            target.ready_at = next.ready_at;
         }
         let attempt = target.failures + 1;
         let is_failing = target.failures > 0;
@@ -571,9 +577,9 @@ impl Queue {
         if target.is_posting {
             return;
         }
-        match target.pending.values().map(|item| item.ready_at).min() {
-            Some(ready_at) => {
-                let due = (usize::from(target.failures > 0), ready_at.max(target.next_try));
+        match target.pending.first_key_value() {
+            Some(_) => {
+                let due = (usize::from(target.failures > 0), target.ready_at.max(target.next_try));
                 self.due[due.0].insert((due.1, Arc::clone(url)));
                 target.due_at = Some(due);
             }
@@ -621,7 +627,16 @@ impl Target {
     fn new(url: &Arc<str>, now: Timestamp) -> Self {
         let endpoint = endpoint_of(url);
         let (pending, newest) = (BTreeMap::new(), HashMap::new());
-        Self { endpoint, pending, newest, is_posting: false, failures: 0, next_try: now, due_at: None }
+        Self {
+            endpoint,
+            pending,
+            newest,
+            ready_at: now,
+            is_posting: false,
+            failures: 0,
+            next_try: now,
+            due_at: None,
+        }
     }
 
     fn put(&mut self, order: u64, item: Item) {
@@ -629,6 +644,8 @@ impl Target {
             let newest = self.newest.entry((item.subscription.id, user)).or_insert(order);
             *newest = order.max(*newest);
         }
+        self.ready_at =
+            if self.pending.is_empty() { item.ready_at } else { self.ready_at.min(item.ready_at) };
         self.pending.insert(order, item);
     }
 

@@ -460,3 +460,28 @@ async fn a_subscription_sees_what_happened_after_it_was_created_and_a_replay_fro
     world.notifier.replay(id, Position(0)).await.unwrap();
     assert_eq!(positions(&world.deliver().await), [2, 3, 4], "nothing from before it was there");
 }
+
+#[tokio::test]
+async fn a_slow_endpoint_gets_probes_at_once_and_the_rest_ten_minutes_later_in_order() {
+    let settings = DeliverySettings {
+        health: HealthSettings { answers_min: 2, probes_max: 1, ..HealthSettings::default() },
+        ..DeliverySettings::default()
+    };
+    let world = World::new(settings).await;
+    world.notifier.create(world.subscription(1, &[1, 2, 3], "https://slow.example/"), QUOTA).await.unwrap();
+    for pair in [SessionPair::InACall, SessionPair::Away] {
+        world.set(1, pair).await;
+        for post in world.plan().await {
+            world.notifier.finish(post.id, &Outcome::Delivered { status: 200 }, Duration::from_secs(4));
+        }
+    }
+    world.set(2, SessionPair::InACall).await;
+    assert_eq!(positions(&world.deliver().await), [3], "a probe");
+    world.set(3, SessionPair::InACall).await;
+    world.set(1, SessionPair::InACall).await;
+    assert!(world.deliver().await.is_empty());
+    world.advance(599);
+    assert!(world.deliver().await.is_empty());
+    world.advance(1);
+    assert_eq!(positions(&world.deliver().await), [4, 5]);
+}
