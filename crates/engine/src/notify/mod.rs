@@ -322,7 +322,7 @@ impl Notifier {
             let kept = cursors.get(&id).copied().or(saved.read).unwrap_or_default();
             let from = kept.max(subscription.created_after);
             read = read.min(from);
-            queue.insert(subscription, from, settings.backlog == Backlog::Every, now);
+            queue.insert(subscription, from, true, now);
         }
         queue.resume(read, end, now);
         Ok(Self {

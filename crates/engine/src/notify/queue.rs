@@ -56,7 +56,8 @@ pub(super) struct Feed {
     held: VecDeque<(Position, UserKey, Change)>,
     /// POSTs under way that tell it of changes.
     posts: usize,
-    /// Whether such a POST goes to an earlier URL: what follows is held until it has ended, to stay in order.
+    /// Whether such a POST goes to an earlier URL, or the log is being caught up with: what follows is held until that
+    /// has ended, to stay in order.
     is_moving: bool,
     timer: Option<Timestamp>,
     /// Whether `missed` was sent since the last delivery.
@@ -93,6 +94,11 @@ struct Posting {
 }
 
 impl Feed {
+    /// Whether it is durable, and so may be shown.
+    pub(super) fn is_active(&self) -> bool {
+        self.is_active
+    }
+
     pub(super) fn outstanding(&self) -> usize {
         self.outstanding.len()
     }
@@ -138,8 +144,10 @@ impl Queue {
     /// Goes on from `read` after a restart, with the log ending at `end`.
     pub(super) fn resume(&mut self, read: Position, end: Position, now: Timestamp) {
         self.read = read;
-        let ids = self.feeds.keys().copied().collect();
-        self.catch_up = Some((end, ids));
+        if self.settings.backlog == Backlog::Newest {
+            self.feeds.values_mut().for_each(|feed| feed.is_moving = true);
+            self.catch_up = Some((end, self.feeds.keys().copied().collect()));
+        }
         self.caught_up(now);
     }
 
@@ -149,7 +157,10 @@ impl Queue {
             && let Some((_, ids)) = self.catch_up.take()
         {
             for id in ids {
-                self.activate(id, now);
+                if let Some(feed) = self.feeds.get_mut(&id) {
+                    feed.is_moving = false;
+                    self.release(id, now);
+                }
             }
         }
     }

@@ -122,7 +122,8 @@ impl Notifier {
     pub fn get(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
         let now = self.clock.now();
         let queue = self.queue.lock();
-        queue.feeds.get(&id).map(|feed| Arc::clone(&feed.subscription)).filter(|found| !found.is_expired(now))
+        let feed = queue.feeds.get(&id).filter(|feed| feed.is_active())?;
+        Some(Arc::clone(&feed.subscription)).filter(|found| !found.is_expired(now))
     }
 
     /// The subscriptions of an application in a tenant, by id: those on behalf of a user or, with `None`, those by
@@ -142,7 +143,7 @@ impl Notifier {
     ) -> Vec<Arc<Subscription>> {
         let now = self.clock.now();
         let queue = self.queue.lock();
-        let all = queue.feeds.values().map(|feed| &feed.subscription);
+        let all = queue.feeds.values().filter(|feed| feed.is_active()).map(|feed| &feed.subscription);
         let mut found: Vec<_> = all
             .filter(|found| !found.is_expired(now) && tenant.is_none_or(|tenant| tenant == found.tenant))
             .filter(|found| after.is_none_or(|after| found.id > after))
