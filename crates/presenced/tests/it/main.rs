@@ -7,6 +7,7 @@ mod crash;
 mod exec;
 mod graph_api;
 mod python_sdk;
+mod schema;
 mod sdk;
 mod serve;
 mod streams;

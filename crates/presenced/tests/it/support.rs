@@ -276,5 +276,9 @@ pub(crate) fn parse_answer(bytes: &[u8]) -> Answer {
         return parse_answer(&bytes[end + 4..]);
     }
     let headers = lines.filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.to_owned(), v.to_owned()));
-    Answer { status, headers: headers.collect(), body: bytes[end + 4..].to_vec() }
+    let answer = Answer { status, headers: headers.collect(), body: bytes[end + 4..].to_vec() };
+    if answer.header("content-encoding").is_none() {
+        crate::schema::check(answer.status, &answer.body);
+    }
+    answer
 }

@@ -58,6 +58,11 @@ fn run(client: &Client, plan: &Path, scenarios: &[Value]) -> Row {
     #[expect(clippy::disallowed_methods, reason = "how long a client takes is shown, and decides nothing")]
     let started = std::time::Instant::now();
     let output = exec(&runner, &record).arg(plan).output().unwrap();
+    let recorded = std::fs::read_to_string(&record).unwrap();
+    for exchange in recorded.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        let status = exchange["status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap();
+        crate::schema::check(status, exchange["body"].as_str().unwrap_or_default().as_bytes());
+    }
     let mut row = judge(scenarios, &String::from_utf8_lossy(&output.stdout));
     row.seconds = started.elapsed().as_secs_f64();
     if !output.status.success() {
