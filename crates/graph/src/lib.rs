@@ -18,6 +18,7 @@ pub mod headers;
 pub mod json;
 pub mod metadata;
 pub mod odata;
+pub mod openapi;
 pub mod operations;
 pub mod path;
 mod permission;

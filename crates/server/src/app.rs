@@ -135,6 +135,9 @@ impl App {
     }
 }
 
+/// Where the OpenAPI description of the Graph side is.
+const OPENAPI_PATH: &str = "/openapi.json";
+
 /// What can stand in a host and port; anything else would end up in links.
 fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte)
@@ -197,6 +200,8 @@ impl App {
             self.own(rest, head, &mut source, peer, facts).await
         } else if let Some(reply) = self.health(path).await {
             Ok(reply)
+        } else if path == OPENAPI_PATH && head.method == http::Method::GET {
+            Ok(Reply::content("application/json", graph::openapi::document()))
         } else if let Some(response) = self.issue(head, &mut source, origin, path).await {
             source.drain().await;
             return (response, None);

@@ -5,6 +5,7 @@ mod bad_input;
 mod cli;
 mod crash;
 mod exec;
+mod generated;
 mod graph_api;
 mod python_sdk;
 mod schema;

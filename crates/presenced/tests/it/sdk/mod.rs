@@ -2,6 +2,8 @@
 
 mod clients;
 mod compare;
+mod example;
 pub(crate) mod install;
 mod matrix;
 mod scenarios;
+mod schemathesis;
