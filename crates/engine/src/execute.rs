@@ -49,7 +49,7 @@ impl Engine {
         Err(EngineError::Contention)
     }
 
-    fn stripe(&self, user: UserKey) -> usize {
+    pub(crate) fn stripe(&self, user: UserKey) -> usize {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(user);
         (hash % self.stripes.len() as u64) as usize
     }

@@ -8,6 +8,7 @@
 mod clock;
 mod error;
 mod execute;
+mod forget;
 mod ids;
 pub mod notify;
 mod read;

@@ -36,6 +36,8 @@ pub enum ErrorCode {
     AuthorizationRequestDenied,
     /// There is no such thing.
     NotFound,
+    /// What is to be created is there already, or what is to be changed may not be.
+    Conflict,
     /// The user has no photo.
     ImageNotFound,
     /// A reader of the change feed is behind what is kept of it.
@@ -71,6 +73,7 @@ impl ErrorCode {
             Self::Forbidden => "Forbidden",
             Self::AuthorizationRequestDenied => "Authorization_RequestDenied",
             Self::NotFound => "NotFound",
+            Self::Conflict => "Conflict",
             Self::ImageNotFound => "ImageNotFound",
             Self::ResyncRequired => "resyncRequired",
             Self::RequestEntityTooLarge => "RequestEntityTooLarge",
@@ -236,6 +239,11 @@ impl GraphError {
             ErrorCode::AuthorizationRequestDenied,
             "Insufficient privileges to complete the operation.",
         )
+    }
+
+    /// 409 `Conflict` with a text of its own. Only on resources of this server's own.
+    pub fn conflict(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(409, ErrorCode::Conflict, message)
     }
 
     /// 404 of the presence surface with a text of its own.

@@ -32,7 +32,7 @@ pub use error::{TokenError, bearer};
 pub use issuer::{ACCESS_TOKEN_LIFETIME_SECS, Issuer, IssuerConfig, Request};
 pub use jwks::{Algorithm, KeySet, VerificationKey};
 pub use keys::{KeyError, SigningKey};
-pub use registry::{Application, Registry, Secret, SecretDigest, User};
+pub use registry::{Application, Registry, Secret, SecretDigest, User, generate_secret};
 pub use tls::{LocalCertificate, ReloadableCertificate, TlsError, server_config};
 pub use verify::{
     CLOCK_SKEW_SECS, ClaimMapping, GRAPH_AUDIENCES, TOKEN_BYTES_MAX, TrustedIssuer, VERIFIED_TOKENS_MAX,

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use presence::{AppId, Timestamp, UserId};
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
@@ -72,10 +74,22 @@ impl SecretDigest {
         Self(sha256)
     }
 
+    /// The 32 bytes, to be kept: [`from_bytes`](Self::from_bytes) reads them again.
+    pub const fn to_bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     /// Whether `secret` is the one, in a time that does not depend on how much of it is right.
     pub fn matches(&self, secret: &str) -> bool {
         Self::of(secret).0.ct_eq(&self.0).into()
     }
+}
+
+/// A new client secret: 256 random bits as text. `None` when the machine has no randomness.
+pub fn generate_secret() -> Option<String> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).ok()?;
+    Some(URL_SAFE_NO_PAD.encode(bytes))
 }
 
 /// Hidden: even a digest lets guesses be tried offline.

@@ -51,6 +51,12 @@ pub(crate) enum Command {
     /// Work on the directory of users.
     #[command(subcommand)]
     Users(UsersCommand),
+    /// Work on the applications of a running server, as an administrator.
+    #[command(subcommand)]
+    App(AppCommand),
+    /// Work on the tenants of a running server, as an administrator of its host tenant.
+    #[command(subcommand)]
+    Tenant(TenantCommand),
     /// Print shell completions.
     Completions {
         /// The shell to complete for.
@@ -208,6 +214,113 @@ pub(crate) struct OutputArgs {
     pub(crate) json: bool,
 }
 
+/// How to reach a running server as an administrator.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AdminArgs {
+    /// Work in this tenant instead of one's own; for administrators of the host tenant.
+    #[arg(long, value_name = "GUID")]
+    pub(crate) of_tenant: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AppCommand {
+    /// Add an application; its secret is generated and shown this once.
+    Add {
+        /// A name for people.
+        name: String,
+        /// Client id; a new one when left out.
+        #[arg(long, value_name = "GUID")]
+        id: Option<String>,
+        /// Application permission, such as Presence.ReadWrite.All or Presenced.Provisioning; may be repeated.
+        #[arg(long)]
+        role: Vec<String>,
+        /// Delegated permission, such as Presence.ReadWrite; may be repeated.
+        #[arg(long)]
+        scope: Vec<String>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// List the applications.
+    List {
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Remove an application: it gets no more tokens, and those it has end with their time.
+    Remove {
+        /// Client id.
+        id: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Give an application a new secret; the ones it has go on for a while.
+    RotateSecret {
+        /// Client id.
+        id: String,
+        /// How long they go on: PT0S ends them at once, the default is PT24H.
+        #[arg(long, value_name = "DURATION")]
+        overlap: Option<String>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TenantCommand {
+    /// Add a tenant.
+    Add {
+        /// A name for people.
+        name: String,
+        /// The tenant's id; a new one when left out.
+        #[arg(long, value_name = "GUID")]
+        id: Option<String>,
+        #[command(flatten)]
+        settings: TenantSettings,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// List the tenants.
+    List {
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Change a tenant.
+    Set {
+        /// The tenant's id.
+        id: String,
+        /// A name for people.
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        settings: TenantSettings,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Remove a tenant with its users, their presence, and its applications.
+    Remove {
+        /// The tenant's id.
+        id: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TenantSettings {
+    /// Domain name by which clients may address the tenant; may be repeated, and replaces those it has.
+    #[arg(long)]
+    pub(crate) domain: Option<Vec<String>>,
+    /// Tenant that this one trusts; may be repeated, and replaces those it trusts. Presence is seen where both do.
+    #[arg(long, value_name = "GUID")]
+    pub(crate) trust: Option<Vec<String>>,
+    /// Requests an application may make in 30 seconds; 0 takes the tenant's own limit back.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) requests_per_30_seconds: Option<u32>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ClockArgs {
     #[command(subcommand)]
@@ -327,7 +440,14 @@ pub(crate) enum UsersCommand {
         #[arg(long, value_name = "GUID", id = "import-tenant")]
         into: Option<String>,
         #[command(flatten)]
-        server: ServerArgs,
+        admin: AdminArgs,
+    },
+    /// Remove a user from a running server, with presence and sessions, as an administrator.
+    Remove {
+        /// Object id or user principal name.
+        user: String,
+        #[command(flatten)]
+        admin: AdminArgs,
     },
     /// List the users of a running server.
     List {

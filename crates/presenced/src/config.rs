@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) public_url: String,
     /// How far the server goes beyond what the reference documents: `graph` or `extended`.
     pub(crate) profile: String,
+    /// The tenant whose administrators may manage tenants; left out: nobody may.
+    pub(crate) host_tenant: Option<String>,
     /// Where to listen.
     pub(crate) listen: Listen,
     /// Certificate and key for HTTPS.
@@ -199,6 +201,11 @@ impl Config {
         let url = self.public_url.parse::<http::Uri>().ok();
         if !url.is_some_and(|url| matches!(url.scheme_str(), Some("https" | "http")) && url.path() == "/") {
             problems.push(format!("public_url: {:?} is not a URL of scheme and host alone", self.public_url));
+        }
+        if let Some(host) = &self.host_tenant
+            && !self.tenants.iter().any(|tenant| tenant.id.eq_ignore_ascii_case(host))
+        {
+            problems.push(format!("host_tenant: {host:?} is not the id of a [[tenant]] of this file"));
         }
         if let Err(problem) = self.profile() {
             problems.push(format!("profile: {problem}"));

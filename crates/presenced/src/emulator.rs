@@ -124,6 +124,7 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
         directory,
         throttle: Throttle::default(),
         profile: options.profile,
+        host_tenant: Some(seed::TENANT),
         emulator: Some(Emulator {
             clock,
             tenant: seed::TENANT,

@@ -33,9 +33,12 @@ fn main() -> ExitCode {
         Command::Clear(args) => client::clear(args),
         Command::Explain(args) => client::explain(args),
         Command::Watch(args) => client::watch(args),
-        Command::Users(UsersCommand::Import { file, format, config, into, server }) => {
-            client::import(&file, format, config.as_deref(), into.as_deref(), server)
+        Command::Users(UsersCommand::Import { file, format, config, into, admin }) => {
+            client::import(&file, format, config.as_deref(), into.as_deref(), &admin)
         }
+        Command::Users(UsersCommand::Remove { user, admin }) => client::remove_user(&user, &admin),
+        Command::App(command) => client::app(command),
+        Command::Tenant(command) => client::tenant(command),
         Command::Users(UsersCommand::List { server, output }) => client::list(server, output),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "presenced", &mut std::io::stdout());

@@ -57,6 +57,7 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         directory,
         throttle: Throttle::new(config.throttle.requests_per_30_seconds),
         profile: config.profile().map_err(anyhow::Error::msg)?,
+        host_tenant: config.host_tenant.as_deref().map(str::parse).transpose()?,
         emulator: None,
         public_url: Some(config.public_url.clone()),
         position_key: server::position_key(store.as_ref()).await?,

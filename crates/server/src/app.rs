@@ -45,6 +45,8 @@ pub struct Parts {
     pub throttle: Throttle,
     /// How far the server goes beyond what the reference documents.
     pub profile: Profile,
+    /// The tenant whose administrators may manage tenants; `None`: nobody may.
+    pub host_tenant: Option<TenantId>,
     /// What makes an emulator of the server; `None` in production.
     pub emulator: Option<Emulator>,
     /// Scheme and host by which clients know the server; `None`: whatever each request says.
@@ -67,6 +69,7 @@ pub struct App {
     pub(crate) directory_change: tokio::sync::Mutex<()>,
     pub(crate) throttle: Throttle,
     pub(crate) profile: Profile,
+    pub(crate) host_tenant: Option<TenantId>,
     pub(crate) emulator: Option<Emulator>,
     public_url: Option<String>,
     diagnostic: HeaderValue,
@@ -90,6 +93,7 @@ impl App {
             directory_change: tokio::sync::Mutex::default(),
             throttle: parts.throttle,
             profile: parts.profile,
+            host_tenant: parts.host_tenant,
             emulator: parts.emulator,
             public_url: parts.public_url,
             position_seal: PositionSeal::new(&parts.position_key),
@@ -191,13 +195,13 @@ impl App {
             return match self.watch(resource, head, facts).await {
                 Ok(FeedReply::Reply(reply)) => (envelope.success(reply), None),
                 Ok(FeedReply::Upgrade(response)) => (response, None),
-                Err(Refusal { error, cause }) => (envelope.failure(&error), cause),
+                Err(Refusal { error, cause, .. }) => (envelope.failure(&error), cause),
             };
         }
         let head = &*head;
         let path = head.uri.path();
         let outcome = if let Some(rest) = crate::own::strip_root(path) {
-            self.own(rest, head, &mut source, peer, facts).await
+            self.own(rest, head, &mut source, origin, peer, facts).await
         } else if let Some(reply) = self.health(path).await {
             Ok(reply)
         } else if path == OPENAPI_PATH && head.method == http::Method::GET {
@@ -222,7 +226,10 @@ impl App {
         source.drain().await;
         match outcome {
             Ok(reply) => (envelope.success(reply), None),
-            Err(Refusal { error, cause }) => (envelope.failure(&error), cause),
+            Err(Refusal { error, cause, scim_type }) if crate::own::is_scim(path) => {
+                (envelope.scim_failure(&error, scim_type), cause)
+            }
+            Err(Refusal { error, cause, .. }) => (envelope.failure(&error), cause),
         }
     }
 

@@ -52,7 +52,7 @@ pub struct Tenant {
     pub requests_max: Option<u32>,
     /// Where the tenant itself comes from.
     pub origin: Origin,
-    declared_applications: Arc<HashSet<AppId>>,
+    kept_applications: Arc<HashMap<AppId, KeptApplication>>,
     declared_users: Arc<HashSet<UserId>>,
     users: RedBlackTreeMapSync<UserId, Arc<User>>,
     by_name: HashTrieMapSync<String, UserId>,
@@ -119,13 +119,7 @@ impl Tenant {
         applications: HashMap<AppId, Application>,
         users: impl IntoIterator<Item = User>,
     ) -> Result<Self, DirectoryError> {
-        let declared_applications = applications.keys().copied().collect();
-        let tenant = Self {
-            domains,
-            applications: Arc::new(applications),
-            declared_applications: Arc::new(declared_applications),
-            ..Self::default()
-        };
+        let tenant = Self { domains, applications: Arc::new(applications), ..Self::default() };
         let tenant = tenant.with_users(users)?;
         let declared_users = tenant.users.keys().copied().collect();
         Ok(Self { declared_users: Arc::new(declared_users), ..tenant })
@@ -164,20 +158,22 @@ impl Tenant {
         tenant
     }
 
-    /// The same tenant with this application added or replaced; one that is declared stays so.
+    /// The same tenant with this application added or replaced.
     #[must_use]
-    pub fn with_application(&self, application: Application) -> Self {
-        let mut applications = HashMap::clone(&self.applications);
-        applications.insert(application.id, application);
-        Self { applications: Arc::new(applications), ..self.clone() }
+    pub fn with_application(&self, id: AppId, kept: KeptApplication) -> Self {
+        let mut tenant = self.clone();
+        Arc::make_mut(&mut tenant.applications).insert(id, kept.to_application(id));
+        Arc::make_mut(&mut tenant.kept_applications).insert(id, kept);
+        tenant
     }
 
     /// The same tenant without this application.
     #[must_use]
     pub fn without_application(&self, id: AppId) -> Self {
-        let mut applications = HashMap::clone(&self.applications);
-        applications.remove(&id);
-        Self { applications: Arc::new(applications), ..self.clone() }
+        let mut tenant = self.clone();
+        Arc::make_mut(&mut tenant.applications).remove(&id);
+        Arc::make_mut(&mut tenant.kept_applications).remove(&id);
+        tenant
     }
 
     fn forget_names(&mut self, id: UserId) {
@@ -231,9 +227,9 @@ impl Tenant {
         if self.declared_users.contains(&id) { Origin::Declared } else { Origin::Kept }
     }
 
-    /// Where an application comes from.
-    pub fn origin_of_application(&self, id: AppId) -> Origin {
-        if self.declared_applications.contains(&id) { Origin::Declared } else { Origin::Kept }
+    /// What is kept of an application; none of one that is declared.
+    pub fn kept_application(&self, id: AppId) -> Option<&KeptApplication> {
+        self.kept_applications.get(&id)
     }
 }
 
@@ -251,8 +247,7 @@ pub async fn with_kept(mut directory: Directory, store: &dyn Store) -> Result<Di
     }
     for (tenant, id, kept) in kept_applications(store).await? {
         if let Some(of) = directory.tenants.get_mut(&tenant).filter(|of| !of.applications.contains_key(&id)) {
-            // The maps are copied only if somebody else holds them, and here nobody does.
-            Arc::make_mut(&mut Arc::make_mut(of).applications).insert(id, kept.to_application(id));
+            *of = Arc::new(of.with_application(id, kept));
         }
     }
     let mut users: HashMap<TenantId, Vec<User>> = HashMap::new();

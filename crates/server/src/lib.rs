@@ -17,6 +17,7 @@ pub mod limits;
 pub mod loops;
 mod own;
 mod recorder;
+mod scim;
 mod throttle;
 
 pub use admin::{ADMIN_ROLE, PROVISIONING_ROLE, is_own_role};

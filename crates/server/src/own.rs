@@ -34,6 +34,11 @@ pub(crate) fn feed_resource(head: &http::request::Parts) -> Option<&'static str>
     ["stream", "changes"].into_iter().find(|name| *name == rest.trim_end_matches('/'))
 }
 
+/// Whether who calls speaks SCIM, and expects its errors.
+pub(crate) fn is_scim(path: &str) -> bool {
+    strip_root(path).is_some_and(|rest| rest.starts_with("scim/"))
+}
+
 impl App {
     /// Answers a request below the root.
     pub(crate) async fn own(
@@ -41,12 +46,15 @@ impl App {
         rest: &str,
         head: &http::request::Parts,
         body: &mut BodySource,
+        origin: &str,
         peer: Peer,
         facts: &mut Facts,
     ) -> Result<Reply, Refusal> {
         let segments: Vec<&str> = rest.trim_end_matches('/').split('/').collect();
         let method = head.method.as_str();
         match segments[..] {
+            ["admin", ref rest @ ..] => self.administer(rest, head, body, facts).await,
+            ["scim", "v2", ref rest @ ..] => self.scim(rest, head, body, origin, facts).await,
             ["openapi.json"] => only(method, &["GET"], || Ok(Reply::content("application/json", OPENAPI))),
             // Read by themselves: here are only the verbs they do not have.
             ["presences", "stream"] => Err(GraphError::method_not_allowed(vec![Method::Get]).into()),
@@ -178,7 +186,7 @@ impl App {
 }
 
 /// Goes on if the method is one of these.
-fn only<T>(
+pub(crate) fn only<T>(
     method: &str,
     allowed: &[&'static str],
     go_on: impl FnOnce() -> Result<T, Refusal>,

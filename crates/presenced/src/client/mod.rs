@@ -1,5 +1,6 @@
 //! The commands that talk to a running server: over HTTP, as any other client would.
 
+mod admin;
 mod presence;
 mod users;
 mod watch;
@@ -15,6 +16,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::args::{ClockAction, ClockArgs, ServerArgs, TokenArgs};
 
+pub(crate) use admin::{app, remove_user, tenant};
 pub(crate) use presence::{clear, explain, get, set};
 pub(crate) use users::{import, list};
 pub(crate) use watch::watch;
@@ -98,6 +100,23 @@ impl Client {
         let request =
             self.agent.post(self.url(path)).header("Authorization", format!("Bearer {}", self.token()?));
         self.finish(request.send_json(body))
+    }
+
+    pub(crate) fn post_bytes(&self, path: &str, content_type: &str, body: &[u8]) -> anyhow::Result<Value> {
+        let request = self.agent.post(self.url(path)).header("Content-Type", content_type);
+        self.finish(request.header("Authorization", format!("Bearer {}", self.token()?)).send(body))
+    }
+
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request =
+            self.agent.patch(self.url(path)).header("Authorization", format!("Bearer {}", self.token()?));
+        self.finish(request.send_json(body))
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        let request =
+            self.agent.delete(self.url(path)).header("Authorization", format!("Bearer {}", self.token()?));
+        self.finish(request.call())
     }
 
     /// A call to one of the emulator's own resources, which need no token.

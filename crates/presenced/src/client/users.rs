@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use server::import::{ImportFormat, read_users};
 
 use super::{Client, say, say_json};
-use crate::args::{self, OutputArgs, ServerArgs};
+use crate::args::{self, AdminArgs, OutputArgs, ServerArgs};
 use crate::config::Config;
 use crate::serve;
 
@@ -16,7 +16,7 @@ pub(crate) fn import(
     format: Option<args::ImportFormat>,
     config: Option<&Path>,
     tenant: Option<&str>,
-    server: ServerArgs,
+    admin: &AdminArgs,
 ) -> anyhow::Result<()> {
     let format = match format {
         Some(args::ImportFormat::Csv) => ImportFormat::Csv,
@@ -37,8 +37,12 @@ pub(crate) fn import(
     match config {
         Some(config) => serve::import(Config::read(config)?, tenant, &users)?,
         None => {
-            Client::new(server)?.control("/_presenced/v1/users", format.content_type(), &bytes)?;
+            super::admin::import_users(admin, format.content_type(), &bytes)?;
         }
+    }
+    if admin.output.json {
+        say_json(&serde_json::json!({ "imported": users.len() }));
+        return Ok(());
     }
     say(format_args!("{} users imported", users.len()));
     Ok(())

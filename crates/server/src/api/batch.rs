@@ -73,7 +73,7 @@ impl App {
                 }
                 PartResponse { id, status: reply.status.as_u16(), headers: fields, body: reply.body.into() }
             }
-            Err(Refusal { error, cause }) => {
+            Err(Refusal { error, cause, .. }) => {
                 if let Some(cause) = cause.filter(|_| error.status >= 500) {
                     tracing::error!(
                         request_id = whole.request_id,

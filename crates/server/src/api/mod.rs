@@ -42,7 +42,6 @@ pub(crate) struct Visitor {
     pub(crate) app: AppId,
     pub(crate) grant: Grant,
     /// What the token's roles open besides Graph.
-    #[expect(dead_code, reason = "the admin API, which comes next, reads it")]
     pub(crate) rights: Rights,
     /// When the token ends: what outlives a request ends with it.
     pub(crate) token_expires_at: Timestamp,

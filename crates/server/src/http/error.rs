@@ -10,7 +10,9 @@ use identity::TokenError;
 use presence::PresenceError;
 use store::StoreError;
 
+use crate::directory::DirectoryError;
 use crate::http::body::BodyError;
+use crate::scim::{ScimError, ScimType};
 
 /// How long a caller should wait before trying a store that did not answer, in seconds.
 const STORE_RETRY_SECS: u32 = 1;
@@ -20,17 +22,44 @@ const STORE_RETRY_SECS: u32 = 1;
 pub(crate) struct Refusal {
     pub(crate) error: GraphError,
     pub(crate) cause: Option<String>,
+    /// What SCIM calls it, where the caller speaks SCIM.
+    pub(crate) scim_type: Option<ScimType>,
 }
 
 impl Refusal {
     fn because(error: GraphError, cause: impl ToString) -> Self {
-        Self { error, cause: Some(cause.to_string()) }
+        Self { error, cause: Some(cause.to_string()), scim_type: None }
     }
 }
 
 impl From<GraphError> for Refusal {
     fn from(error: GraphError) -> Self {
-        Self { error, cause: None }
+        Self { error, cause: None, scim_type: None }
+    }
+}
+
+impl From<ScimError> for Refusal {
+    fn from(ScimError { scim_type, detail }: ScimError) -> Self {
+        let error = match scim_type {
+            ScimType::Uniqueness => GraphError::conflict(detail),
+            _ => GraphError::bad_request(detail),
+        };
+        Self { error, cause: None, scim_type: Some(scim_type) }
+    }
+}
+
+impl From<DirectoryError> for Refusal {
+    fn from(error: DirectoryError) -> Self {
+        // SCIM wants to know which kind it is, Graph only that it is one. The other object's id says nothing to somebody
+        // who may read the whole tenant anyway.
+        let scim_type = match error {
+            DirectoryError::DuplicateName { .. } | DirectoryError::DuplicateExternalId { .. } => {
+                ScimType::Uniqueness
+            }
+            DirectoryError::UnknownZone { .. } | DirectoryError::NoName(_) => ScimType::InvalidValue,
+            DirectoryError::TooManyUsers => ScimType::TooMany,
+        };
+        ScimError { scim_type, detail: error.to_string() }.into()
     }
 }
 

@@ -7,13 +7,15 @@ use futures_util::FutureExt;
 use graph::error::{GraphError, InnerError, www_authenticate};
 use graph::{Method, headers};
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY,
     WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Either, Full};
 use presence::Timestamp;
+
+use crate::scim::{self, ScimType};
 
 /// The body of a response: all of it at once, or one that goes on for as long as the client listens.
 pub(crate) type ResponseBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>;
@@ -37,6 +39,8 @@ pub(crate) struct Reply {
     /// Whether the body is OData, and says so in a header.
     pub(crate) is_odata: bool,
     pub(crate) body: Bytes,
+    /// Where what was created is, for the `Location` header.
+    pub(crate) location: Option<String>,
     /// What follows the body for as long as the client listens; a batch has no use for it.
     pub(crate) stream: Option<UnsyncBoxBody<Bytes, Infallible>>,
 }
@@ -83,6 +87,9 @@ impl Envelope<'_> {
             response.headers_mut().remove(CONTENT_LENGTH);
             *response.body_mut() = Either::Right(stream);
         }
+        if let Some(location) = &reply.location {
+            insert(&mut response, LOCATION, location);
+        }
         if reply.is_odata {
             insert(&mut response, headers::ODATA_VERSION.0, headers::ODATA_VERSION.1);
         }
@@ -93,8 +100,26 @@ impl Envelope<'_> {
     pub(crate) fn failure(&self, error: &GraphError) -> Response<ResponseBody> {
         let mut body = Vec::new();
         error.write(&mut body, &self.inner_error());
+        self.failure_with(error, headers::CONTENT_TYPE_ERROR, body)
+    }
+
+    /// The response of a failure in the words of SCIM.
+    pub(crate) fn scim_failure(
+        &self,
+        error: &GraphError,
+        scim_type: Option<ScimType>,
+    ) -> Response<ResponseBody> {
+        self.failure_with(error, scim::CONTENT_TYPE, scim::error_body(error, scim_type))
+    }
+
+    fn failure_with(
+        &self,
+        error: &GraphError,
+        content_type: &'static str,
+        body: Vec<u8>,
+    ) -> Response<ResponseBody> {
         let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = self.response(status, Some(headers::CONTENT_TYPE_ERROR), body.into());
+        let mut response = self.response(status, Some(content_type), body.into());
         if let Some(allow) = &error.allow {
             let methods: Vec<&str> = allow.iter().copied().map(Method::as_str).collect();
             insert(&mut response, ALLOW, &methods.join(", "));

@@ -1,0 +1,174 @@
+//! A server with three tenants, and tokens for whatever a test wants to be.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use engine::{Clock, ClockState, Engine, RandomIds, SystemClock, VirtualClock};
+use graph::Profile;
+use graph::user::User;
+use identity::{Application, Issuer, IssuerConfig, SigningKey, Verifier};
+use presence::{AppId, TenantId, UserId};
+use serde_json::Value;
+use server::directory::{Directory, Tenant};
+use server::http::connection::{Listener, serve};
+use server::{App, Parts, Throttle, loops};
+use store::{Memory, Store};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+pub(crate) const TENANTS: [TenantId; 3] =
+    [TenantId::from_u128(0xA000), TenantId::from_u128(0xB000), TenantId::from_u128(0xC000)];
+pub(crate) const APP: AppId = AppId::from_u128(0xF0);
+const LIFETIME_SECS: u32 = 3_600;
+
+pub(crate) struct World {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Arc<Memory>,
+    issuers: Vec<(TenantId, Issuer)>,
+    stop: watch::Sender<bool>,
+}
+
+/// User `number` (1 to 3) of a tenant.
+pub(crate) fn user_of(tenant: TenantId, number: u128) -> UserId {
+    UserId::from_u128(tenant.as_u128() + number)
+}
+
+pub(crate) fn name_of(user: UserId) -> String {
+    format!("u{:x}@x.example", user.as_u128())
+}
+
+fn key() -> SigningKey {
+    static KEY: OnceLock<SigningKey> = OnceLock::new();
+    KEY.get_or_init(|| SigningKey::generate().unwrap()).clone()
+}
+
+fn application(roles: &[&str]) -> Application {
+    server::directory::KeptApplication {
+        display_name: "Test".to_owned(),
+        service_principal: uuid::Uuid::from_u128(0xF1),
+        secrets: Vec::new(),
+        roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        scopes: Vec::new(),
+    }
+    .to_application(APP)
+}
+
+impl World {
+    pub(crate) async fn start(profile: Profile, trusts: &[(usize, usize)]) -> Self {
+        let store = Arc::new(Memory::default());
+        let wall_clock: Arc<dyn Clock> = Arc::new(SystemClock::new(None));
+        let state = ClockState { frozen_at: Some(wall_clock.now()), ..ClockState::default() };
+        let clock = Arc::new(VirtualClock::new(wall_clock.clone(), state));
+        let engine = Arc::new(Engine::new(store.clone() as Arc<dyn Store>, clock));
+        let issuers: Vec<(TenantId, Issuer)> = TENANTS
+            .map(|id| (id, Issuer::new(IssuerConfig::new(id, "https://presence.test", key()))))
+            .into_iter()
+            .collect();
+        let mut directory = Directory::default();
+        for (position, id) in TENANTS.into_iter().enumerate() {
+            let users = (1..=3).map(|number| user_of(id, number)).map(|id| User::new(id, name_of(id)));
+            let applications = HashMap::from([(APP, application(&[]))]);
+            let mut tenant = Tenant::new(vec![], applications, users).unwrap();
+            tenant.trusts =
+                trusts.iter().filter(|(by, _)| *by == position).map(|(_, of)| TENANTS[*of]).collect();
+            directory.insert(id, tenant);
+        }
+        let stop = watch::Sender::new(false);
+        let parts = Parts {
+            engine,
+            wall_clock,
+            ids: Arc::new(RandomIds),
+            verifier: Verifier::new(issuers.iter().map(|(_, issuer)| issuer.trusted())),
+            issuers: Vec::new(),
+            directory,
+            throttle: Throttle::default(),
+            profile,
+            host_tenant: Some(TENANTS[0]),
+            emulator: None,
+            public_url: Some("https://presence.test".to_owned()),
+            position_key: [7; 32],
+            stop: stop.subscribe(),
+        };
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        loops::start(serve(vec![Listener::new(socket, None)], Arc::new(App::new(parts)), stop.subscribe()));
+        Self { address, store, issuers, stop }
+    }
+
+    fn issuer(&self, tenant: TenantId) -> &Issuer {
+        &self.issuers.iter().find(|(id, _)| *id == tenant).unwrap().1
+    }
+
+    /// An application's own token with these roles.
+    pub(crate) fn application(&self, tenant: TenantId, roles: &[&str]) -> String {
+        let now = SystemClock::new(None).now();
+        self.issuer(tenant).mint_application(&application(roles), now, LIFETIME_SECS).unwrap()
+    }
+
+    /// A user's token with these scopes.
+    pub(crate) fn delegated(&self, tenant: TenantId, user: UserId, scopes: &[&str]) -> String {
+        let now = SystemClock::new(None).now();
+        let user =
+            identity::User { id: user, user_principal_name: name_of(user), display_name: String::new() };
+        self.issuer(tenant).mint_delegated(&user, &application(&[]), scopes, now, LIFETIME_SECS).unwrap()
+    }
+
+    pub(crate) async fn send(&self, token: &str, method: &str, path: &str, body: Option<&str>) -> Answer {
+        let content_type = if path.contains("/scim/") { "application/scim+json" } else { "application/json" };
+        self.send_as(token, method, path, content_type, body.unwrap_or_default().as_bytes()).await
+    }
+
+    pub(crate) async fn send_as(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: presence.test\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // A server that has answered may close before it has read everything.
+        let _ = stream.write_all(body).await;
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes).await;
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, head, body: String::from_utf8(bytes[end + 4..].to_vec()).unwrap() }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub(crate) fn code(&self) -> String {
+        if self.body.is_empty() {
+            return String::new();
+        }
+        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
