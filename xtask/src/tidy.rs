@@ -185,13 +185,22 @@ fn openapi(root: &Path) -> Vec<String> {
 /// The arms of the router of our own resources: literal segments, and `*` for any.
 fn resources(router: &str) -> Vec<Vec<String>> {
     let arms = router.lines().filter_map(|line| line.trim().strip_prefix('[')?.split_once("] =>"));
-    let segment =
-        |text: &str| text.strip_prefix('"').map_or("*", |text| text.trim_end_matches('"')).to_owned();
+    let segment = |text: &str| match text.strip_prefix('"') {
+        Some(text) => text.trim_end_matches('"').to_owned(),
+        // `rest @ ..` is routed elsewhere.
+        None if text.ends_with("@ ..") => "**".to_owned(),
+        None => "*".to_owned(),
+    };
     arms.map(|(arm, _)| arm.split(", ").map(segment).collect()).collect()
 }
 
 fn is_at(resource: &[String], path: &str) -> bool {
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    if let Some((last, head)) = resource.split_last()
+        && last == "**"
+    {
+        return segments.len() > head.len() && is_at(head, &segments[..head.len()].join("/"));
+    }
     segments.len() == resource.len() && resource.iter().zip(segments).all(|(a, b)| a == "*" || a == b)
 }
 
@@ -232,5 +241,11 @@ mod tests {
         assert_eq!(resources, [vec!["users", "*", "outOfOffice"], vec!["clock"]]);
         assert!(is_at(&resources[0], "/users/{user}/outOfOffice"));
         assert!(!is_at(&resources[0], "/users/outOfOffice"));
+        let behind = &super::resources("    [\"scim\", \"v2\", ref rest @ ..] => x")[0];
+        assert!(
+            is_at(behind, "/scim/v2/Users/{id}")
+                && !is_at(behind, "/scim/v1/Users")
+                && !is_at(behind, "/scim/v2")
+        );
     }
 }

@@ -88,7 +88,7 @@ impl World {
             host_tenant: Some(TENANTS[0]),
             emulator: None,
             public_url: Some("https://presence.test".to_owned()),
-            position_key: [7; 32],
+            position_key: [7; 16],
             stop: stop.subscribe(),
         };
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
