@@ -1,6 +1,7 @@
 //! The project's own commands: `tidy` holds the source tree against its documents, `docs` writes what is generated,
-//! `startup` measures.
+//! `startup` and `bench` measure.
 
+mod bench;
 mod docs;
 mod startup;
 mod tidy;
@@ -11,7 +12,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask tidy      check the source tree against its documents
 cargo xtask docs      write the tables that are generated
-cargo xtask startup   measure the start of `presenced dev` and the memory it idles in";
+cargo xtask startup   measure the start of `presenced dev` and the memory it idles in
+cargo xtask bench     compare the server with a bare one: [SCENARIO...] [--short] [--json], see --help";
 
 #[expect(clippy::print_stderr, reason = "a command for people at a terminal")]
 fn main() -> ExitCode {
@@ -20,6 +22,7 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::run(&root),
         Some("docs") => docs::write(&root),
         Some("startup") => startup::run(),
+        Some("bench") => bench::run(std::env::args().skip(2)),
         _ => Err(USAGE.to_owned()),
     };
     match outcome {

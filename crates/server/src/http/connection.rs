@@ -143,6 +143,29 @@ macro_rules! finish {
     }};
 }
 
+/// The settings of every HTTP/1.1 connection. The benchmark's reference has them too.
+pub fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ_TIMEOUT)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .pipeline_flush(true);
+    builder
+}
+
+/// The settings of every HTTP/2 connection, as [`http1_builder`].
+pub fn http2_builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HTTP2_KEEP_ALIVE_INTERVAL)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX as u32);
+    builder
+}
+
 async fn speak_http1<H: Handler>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     handler: Arc<H>,
@@ -150,12 +173,7 @@ async fn speak_http1<H: Handler>(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_READ_TIMEOUT)
-            .max_buf_size(HEADER_BYTES_MAX)
-            .max_headers(HEADERS_MAX)
-            .pipeline_flush(true)
+        http1_builder()
             .serve_connection(
                 TokioIo::new(stream),
                 service_fn(move |request| answer(handler.clone(), request, peer)),
@@ -171,17 +189,10 @@ async fn speak_http2<H: Handler>(
     peer: Peer,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let connection = pin!(
-        http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(HTTP2_KEEP_ALIVE_INTERVAL)
-            .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-            .max_header_list_size(HEADER_BYTES_MAX as u32)
-            .serve_connection(
-                TokioIo::new(stream),
-                service_fn(move |request| answer(handler.clone(), request, peer)),
-            )
-    );
+    let connection = pin!(http2_builder().serve_connection(
+        TokioIo::new(stream),
+        service_fn(move |request| answer(handler.clone(), request, peer)),
+    ));
     finish!(connection, stop)
 }
 

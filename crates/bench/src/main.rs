@@ -1,0 +1,144 @@
+//! `cargo xtask bench`: measures presenced against a bare HTTP server in the same run, and prints ratios.
+//!
+//! Servers are processes of their own, in release mode; the load generator is this one. The reference and presenced are
+//! loaded in turn, several rounds, so that whatever else the machine does concerns both. Nothing is judged but the ratio
+//! against its goal, and no test asserts a time.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people at a terminal")]
+
+mod child;
+mod generator;
+mod reference;
+mod report;
+mod scenario;
+mod traffic;
+mod world;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use serde_json::json;
+
+use crate::child::Server;
+use crate::reference::ReferenceArgs;
+use crate::report::machine;
+use crate::scenario::{Plan, SCENARIOS, Scenario};
+use crate::world::{Present, World, now};
+
+#[derive(Debug, Parser)]
+#[command(name = "bench", args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    compare: CompareArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve constants: the reference. The benchmark starts it itself.
+    #[command(hide = true)]
+    Reference(ReferenceArgs),
+}
+
+#[derive(Debug, Args)]
+struct CompareArgs {
+    /// Scenarios to run, by name or the beginning of one; all without.
+    scenarios: Vec<String>,
+    /// The presenced to measure.
+    #[arg(long, value_name = "PROGRAM", default_value = "target/release/presenced")]
+    presenced: PathBuf,
+    /// Print JSON, for comparison between commits.
+    #[arg(long)]
+    json: bool,
+    /// Fewer people and shorter rounds: about a minute for everything.
+    #[arg(long)]
+    short: bool,
+    /// People present; 1,000,000 without, 100,000 in a short run.
+    #[arg(long)]
+    people: Option<u64>,
+    /// Rounds of each scenario.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// What presenced logs, as its --log.
+    #[arg(long, default_value = "warn")]
+    log: String,
+}
+
+fn main() -> ExitCode {
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let cli = Cli::parse();
+    let outcome = match &cli.command {
+        Some(Command::Reference(args)) => reference::run(args),
+        None => compare(&cli.compare),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(args: &CompareArgs) -> anyhow::Result<()> {
+    let wanted = wanted(&args.scenarios)?;
+    let plan = Plan {
+        rounds: args.rounds.max(1),
+        warm_up: Duration::from_millis(if args.short { 100 } else { 500 }),
+        measured: Duration::from_millis(if args.short { 500 } else { 2_000 }),
+    };
+    let people = args.people.unwrap_or(if args.short { 100_000 } else { 1_000_000 });
+    let settings = json!({
+        "people": people,
+        "rounds": plan.rounds,
+        "round_secs": plan.measured.as_secs_f64(),
+        "log": args.log,
+        "generator_threads": 2,
+        "http2_streams_per_connection": generator::STREAMS,
+    });
+    let machine = machine();
+    if !args.json {
+        println!("machine:  {machine}\nsettings: {settings}\n");
+    }
+    let folder = tempfile::tempdir()?;
+    let world = World::new(folder.path(), people)?;
+    world.fill(Present { people, expiring: 0, expire_at: now() })?;
+    let presenced = Server::presenced(&args.presenced, &world, &args.log)?;
+    let mut rows = Vec::new();
+    for scenario in wanted {
+        let row = scenario::run(scenario, &world, &presenced, plan)?;
+        if !args.json {
+            println!("{}", row.print());
+        }
+        rows.push(row.json());
+    }
+    let memory_mib = presenced.resident_bytes()? / (1024 * 1024);
+    let ready_secs = presenced.ready_after.as_secs_f64();
+    if args.json {
+        println!(
+            "{:#}",
+            json!({ "machine": machine, "settings": settings, "scenarios": rows,
+            "presenced_memory_mib": memory_mib, "presenced_ready_secs": ready_secs })
+        );
+    } else {
+        println!(
+            "presenced with its directory of {people} users: ready after {ready_secs:.2} s, {memory_mib} MiB resident"
+        );
+    }
+    Ok(())
+}
+
+fn wanted(names: &[String]) -> anyhow::Result<Vec<&'static Scenario>> {
+    for name in names {
+        if !SCENARIOS.iter().any(|scenario| scenario.name.starts_with(name.as_str())) {
+            let known: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+            anyhow::bail!("there is no scenario {name}; there are {}", known.join(", "));
+        }
+    }
+    let is_wanted = |scenario: &&Scenario| {
+        names.is_empty() || names.iter().any(|name| scenario.name.starts_with(name.as_str()))
+    };
+    Ok(SCENARIOS.iter().filter(is_wanted).collect())
+}
