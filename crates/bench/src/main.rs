@@ -130,15 +130,21 @@ fn compare(args: &CompareArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The scenarios of these names; a name that is none stands for all that begin with it.
 fn wanted(names: &[String]) -> anyhow::Result<Vec<&'static Scenario>> {
+    if names.is_empty() {
+        return Ok(SCENARIOS.iter().collect());
+    }
+    let mut wanted = Vec::new();
     for name in names {
-        if !SCENARIOS.iter().any(|scenario| scenario.name.starts_with(name.as_str())) {
+        let exact = SCENARIOS.iter().filter(|scenario| scenario.name == name);
+        let beginning = SCENARIOS.iter().filter(|scenario| scenario.name.starts_with(name.as_str()));
+        let found: Vec<_> = if exact.clone().count() > 0 { exact.collect() } else { beginning.collect() };
+        if found.is_empty() {
             let known: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
             anyhow::bail!("there is no scenario {name}; there are {}", known.join(", "));
         }
+        wanted.extend(found);
     }
-    let is_wanted = |scenario: &&Scenario| {
-        names.is_empty() || names.iter().any(|name| scenario.name.starts_with(name.as_str()))
-    };
-    Ok(SCENARIOS.iter().filter(is_wanted).collect())
+    Ok(wanted)
 }
