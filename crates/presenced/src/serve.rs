@@ -45,7 +45,7 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(store.latest().await?));
     let wall_clock: Arc<dyn Clock> = Arc::new(SystemClock::new(None));
     let directory = with_kept(directory(&config)?, store.as_ref()).await?;
-    let issuers = issuers(&config)?;
+    let issuers = issuers(&config, &directory)?;
     let engine = Arc::new(Engine::new(store.clone(), clock));
     let stop = watch::Sender::new(false);
     let app = Arc::new(App::new(Parts {
@@ -196,7 +196,9 @@ fn application(app: &config::Application) -> anyhow::Result<Application> {
 /// Tells an application's service principal from its client id without keeping a second list.
 const SERVICE_PRINCIPAL_MASK: u128 = 0x0000_0000_0000_0000_1000_0000_0000_0001;
 
-fn issuers(config: &Config) -> anyhow::Result<Vec<(TenantId, Issuer)>> {
+/// An issuer for each tenant: those of the configuration first, since the first of all answers for the aliases that name
+/// no tenant, then those that were added.
+fn issuers(config: &Config, directory: &Directory) -> anyhow::Result<Vec<(TenantId, Issuer)>> {
     if !config.issuer.embedded {
         tracing::warn!("no issuer is configured: every request will be refused");
         return Ok(Vec::new());
@@ -207,11 +209,16 @@ fn issuers(config: &Config) -> anyhow::Result<Vec<(TenantId, Issuer)>> {
     let folder = config.data_dir.join("keys");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let key = SigningKey::load_or_generate(&folder)?;
-    let issuers = config.tenants.iter().map(|tenant| {
-        let id: TenantId = tenant.id.parse()?;
+    let declared = config.tenants.iter().map(|tenant| tenant.id.parse()).collect::<Result<Vec<_>, _>>()?;
+    let mut kept: Vec<TenantId> = directory.tenants().map(|(id, _)| id).collect();
+    kept.retain(|id| !declared.contains(id));
+    kept.sort_unstable();
+    let issuers = declared.into_iter().chain(kept).map(|id| {
         let mut issuer = IssuerConfig::new(id, config.public_url.clone(), key.clone());
-        issuer.domains.clone_from(&tenant.domains);
-        Ok((id, Issuer::new(issuer)))
+        if let Some(tenant) = directory.tenant(id) {
+            issuer.domains.clone_from(&tenant.domains);
+        }
+        (id, Issuer::new(issuer))
     });
-    issuers.collect()
+    Ok(issuers.collect())
 }
