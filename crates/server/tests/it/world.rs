@@ -56,7 +56,16 @@ fn application(roles: &[&str]) -> Application {
 }
 
 impl World {
+    /// A server whose host tenant is the first. `trusts`: which tenant trusts which.
     pub(crate) async fn start(profile: Profile, trusts: &[(usize, usize)]) -> Self {
+        Self::start_hosted(profile, trusts, Some(TENANTS[0])).await
+    }
+
+    pub(crate) async fn start_hosted(
+        profile: Profile,
+        trusts: &[(usize, usize)],
+        host_tenant: Option<TenantId>,
+    ) -> Self {
         let store = Arc::new(Memory::default());
         let wall_clock: Arc<dyn Clock> = Arc::new(SystemClock::new(None));
         let state = ClockState { frozen_at: Some(wall_clock.now()), ..ClockState::default() };
@@ -85,7 +94,7 @@ impl World {
             directory,
             throttle: Throttle::default(),
             profile,
-            host_tenant: Some(TENANTS[0]),
+            host_tenant,
             emulator: None,
             public_url: Some("https://presence.test".to_owned()),
             position_key: [7; 16],
