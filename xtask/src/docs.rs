@@ -35,7 +35,9 @@ fn table() -> String {
         let (delegated, application) = match &row.access {
             Access::Anyone => ("no token needed".to_owned(), "no token needed".to_owned()),
             Access::AnyToken => ("that of each part".to_owned(), "that of each part".to_owned()),
-            Access::Presence(permissions) | Access::Directory(permissions) => {
+            Access::Presence(permissions)
+            | Access::Directory(permissions)
+            | Access::Subscription(permissions) => {
                 let own = least(permissions.delegated_own);
                 let is_of_one = row.paths.iter().any(|path| path.starts_with("/me"));
                 let delegated = match permissions.delegated_other.map(least) {

@@ -42,6 +42,14 @@ pub enum ErrorCode {
     ImageNotFound,
     /// A reader of the change feed is behind what is kept of it.
     ResyncRequired,
+    /// A subscription that is not as it must be.
+    InvalidRequest,
+    /// An endpoint that did not complete the handshake.
+    ValidationError,
+    /// A refusal by the workload behind the subscription service.
+    ExtensionError,
+    /// There is no such subscription.
+    ResourceNotFound,
     /// The body is too large.
     RequestEntityTooLarge,
     /// A content coding that is not understood.
@@ -76,6 +84,10 @@ impl ErrorCode {
             Self::Conflict => "Conflict",
             Self::ImageNotFound => "ImageNotFound",
             Self::ResyncRequired => "resyncRequired",
+            Self::InvalidRequest => "InvalidRequest",
+            Self::ValidationError => "ValidationError",
+            Self::ExtensionError => "ExtensionError",
+            Self::ResourceNotFound => "ResourceNotFound",
             Self::RequestEntityTooLarge => "RequestEntityTooLarge",
             Self::UnsupportedMediaType => "UnsupportedMediaType",
             Self::FailedDependency => "FailedDependency",
@@ -274,6 +286,61 @@ impl GraphError {
             ErrorCode::ImageNotFound,
             "Exception of type 'Microsoft.Fast.Profile.Core.Exception.ImageNotFoundException' was thrown.",
         )
+    }
+
+    /// 400 `InvalidRequest`: a member of a subscription is missing or not allowed (change-notifications §4).
+    pub fn invalid_subscription(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(400, ErrorCode::InvalidRequest, message)
+    }
+
+    /// 400 `ValidationError`: the endpoint did not complete the handshake (change-notifications §4).
+    pub fn validation_failed(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(400, ErrorCode::ValidationError, message)
+    }
+
+    /// 400 `ExtensionError`: a subscription cannot live that long (change-notifications §4).
+    pub fn expires_too_late(minutes_max: i64) -> Self {
+        let message = format!("Subscription expiration can only be {minutes_max} minutes in the future.");
+        Self::new(400, ErrorCode::ExtensionError, message)
+    }
+
+    /// 409: the same application, for the same user, has subscribed to the same already (change-notifications §4).
+    pub fn same_subscription_exists(id: uuid::Uuid) -> Self {
+        let message = format!("Subscription Id {id} already exists for the requested combination");
+        Self::new(409, ErrorCode::InvalidRequest, message)
+    }
+
+    /// 409: the same application, for the same user, has a presence subscription. Both typing errors are the original's
+    /// (change-notifications §4).
+    pub fn another_subscription_exists() -> Self {
+        Self::new(
+            409,
+            ErrorCode::ExtensionError,
+            "Operation: Create; Exception: [Status Code: Conflict; Reason: A subscripton already exists. It must be deleted \
+             before a another can be made]",
+        )
+    }
+
+    /// 403: the token lacks the permission to read what is subscribed to (change-notifications §4).
+    pub fn subscription_forbidden() -> Self {
+        Self::new(
+            403,
+            ErrorCode::ExtensionError,
+            "Operation: Create; Exception: [Status Code: Forbidden; Reason: The request is not authorized for this user or \
+             application.]",
+        )
+    }
+
+    /// 403: the application has as many subscriptions as it may have (change-notifications §4).
+    pub fn too_many_subscriptions(limit: usize) -> Self {
+        let message =
+            format!("The application has reached its limit of {limit} subscriptions in this tenant.");
+        Self::new(403, ErrorCode::Forbidden, message)
+    }
+
+    /// 404: no such subscription, or somebody else's (change-notifications §3, §4).
+    pub fn subscription_not_found() -> Self {
+        Self::new(404, ErrorCode::ResourceNotFound, "The object was not found.")
     }
 
     /// 410 `resyncRequired`, as Graph's own delta queries say it: what follows the position is no longer kept.

@@ -42,6 +42,20 @@ pub enum Operation {
     GetPhoto,
     /// Read a user's photo itself.
     GetPhotoContent,
+    /// Subscribe to changes of presence.
+    CreateSubscription,
+    /// Show the application's subscriptions.
+    ListSubscriptions,
+    /// Show one subscription.
+    GetSubscription,
+    /// Renew a subscription, or send it elsewhere.
+    UpdateSubscription,
+    /// End a subscription.
+    DeleteSubscription,
+    /// Authorize a subscription again without renewing it.
+    ReauthorizeSubscription,
+    /// Ask for the key of Web Push, which there is none of.
+    GetVapidPublicKey,
     /// Run up to twenty requests as one.
     Batch,
     /// Read the service's schema.
@@ -59,9 +73,9 @@ pub enum Method {
     Post,
     /// PUT: only on resources of our own.
     Put,
-    /// PATCH: only on resources of our own.
+    /// PATCH.
     Patch,
-    /// DELETE: only on resources of our own.
+    /// DELETE.
     Delete,
     /// Any other; no operation has it.
     Other,
@@ -110,6 +124,8 @@ pub enum Access {
     Presence(Permissions),
     /// A token with a permission, refused in the words of the directory surface.
     Directory(Permissions),
+    /// A token with a permission, refused in the words of the subscription service.
+    Subscription(Permissions),
 }
 
 /// The permissions of one operation. In each list the least privileged stands first; any one of them is enough.
@@ -174,6 +190,27 @@ const READ_USER: Access = Access::Directory(Permissions {
     delegated_other: Some(&[P::UserReadBasicAll, P::UserReadAll, P::DirectoryReadAll]),
     application: &[P::UserReadBasicAll, P::UserReadAll, P::DirectoryReadAll],
 });
+
+/// Subscribe to presence: reading is what is needed, writing alone is not enough (change-notifications §1). Applications
+/// may, although the cloud does not let them: assumed, as self-hosting has no reason against it.
+const SUBSCRIBE: Access = Access::Subscription(Permissions {
+    delegated_own: &[P::PresenceReadAll],
+    delegated_other: Some(&[P::PresenceReadAll]),
+    application: &[P::PresenceReadAll, P::PresenceReadWriteAll],
+});
+
+macro_rules! subscription {
+    ($operation:ident, $name:literal, $method:ident $path:literal, $access:expr, $body:ident) => {
+        Row {
+            operation: Operation::$operation,
+            name: $name,
+            method: Method::$method,
+            paths: &[$path],
+            access: $access,
+            body: BodyRule::$body,
+        }
+    };
+}
 
 macro_rules! action {
     ($operation:ident, $name:literal, $access:expr, $body:expr) => {
@@ -249,6 +286,44 @@ pub const OPERATIONS: &[Row] = &[
             "/users/{user}/photos/{size}/$value",
         ]
     ),
+    // Before the keys: it looks like one.
+    subscription!(
+        GetVapidPublicKey,
+        "getVapidPublicKey",
+        Get "/subscriptions/getVapidPublicKey()",
+        Access::AnyToken,
+        Ignored
+    ),
+    subscription!(CreateSubscription, "createSubscription", Post "/subscriptions", SUBSCRIBE, Required),
+    subscription!(ListSubscriptions, "listSubscriptions", Get "/subscriptions", Access::AnyToken, Ignored),
+    subscription!(
+        GetSubscription,
+        "getSubscription",
+        Get "/subscriptions/{subscription}",
+        Access::AnyToken,
+        Ignored
+    ),
+    subscription!(
+        UpdateSubscription,
+        "updateSubscription",
+        Patch "/subscriptions/{subscription}",
+        SUBSCRIBE,
+        Required
+    ),
+    subscription!(
+        DeleteSubscription,
+        "deleteSubscription",
+        Delete "/subscriptions/{subscription}",
+        Access::AnyToken,
+        Ignored
+    ),
+    subscription!(
+        ReauthorizeSubscription,
+        "reauthorizeSubscription",
+        Post "/subscriptions/{subscription}/reauthorize",
+        SUBSCRIBE,
+        Ignored
+    ),
     Row {
         operation: Operation::Batch,
         name: "batch",
@@ -288,6 +363,7 @@ impl Row {
             Access::Anyone | Access::AnyToken => return Ok(()),
             Access::Presence(permissions) => (permissions, GraphError::forbidden),
             Access::Directory(permissions) => (permissions, GraphError::insufficient_privileges),
+            Access::Subscription(permissions) => (permissions, GraphError::subscription_forbidden),
         };
         match *grant {
             Grant::Application { roles } => {
@@ -323,7 +399,9 @@ fn is_asked_for(name: &str, asks: impl Fn(&Permissions, Permission) -> bool) -> 
     let Some(wanted) = Permission::parse(name) else { return false };
     OPERATIONS.iter().any(|row| match &row.access {
         Access::Anyone | Access::AnyToken => false,
-        Access::Presence(permissions) | Access::Directory(permissions) => asks(permissions, wanted),
+        Access::Presence(permissions)
+        | Access::Directory(permissions)
+        | Access::Subscription(permissions) => asks(permissions, wanted),
     })
 }
 

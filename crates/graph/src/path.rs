@@ -15,7 +15,7 @@ use crate::{GraphError, user};
 /// The key that SDKs write for "me" when the piece that rewrites it is missing (§18).
 const ME_TOKEN: &str = "me-token-to-replace";
 /// Collections whose members may be named `users('key')` as well as `users/key`.
-const KEYED: [&str; 2] = ["users", "presences"];
+const KEYED: [&str; 3] = ["users", "presences", "subscriptions"];
 /// What an action's qualified name starts with; CSDL gives the namespace and its alias (§2, §17).
 const NAMESPACES: [&str; 2] = ["microsoft.graph.", "graph."];
 
@@ -76,6 +76,8 @@ pub struct Route {
     pub address: Option<Address>,
     /// The size of a photo in pixels of a side; `None` where the path names none.
     pub photo_size: Option<u16>,
+    /// The subscription meant; `None` where the path names none.
+    pub subscription: Option<Box<str>>,
 }
 
 impl Route {
@@ -96,6 +98,7 @@ impl Route {
                         template,
                         address: captures.address(template),
                         photo_size: captures.size,
+                        subscription: captures.subscription.map(Into::into),
                     });
                 }
                 Match::Prefix(matched) => longest = longest.max(matched),
@@ -184,6 +187,7 @@ fn split_key(segment: &str) -> Option<(&str, String)> {
 struct Captures<'a> {
     user: Option<&'a str>,
     size: Option<u16>,
+    subscription: Option<&'a str>,
 }
 
 enum Match<'a> {
@@ -214,6 +218,10 @@ fn match_template<'a>(template: &str, segments: &'a [Cow<'_, str>]) -> Match<'a>
                 // `$count` and its like are no keys; a name that starts so needs the quoted form (§14.2), which is
                 // told apart by nothing once taken apart, so a `$` key with an `@` in it is let through.
                 !segment.is_empty() && (!segment.starts_with('$') || segment.contains('@'))
+            }
+            Some("{subscription}") => {
+                captures.subscription = Some(segment);
+                !segment.is_empty() && !segment.starts_with('$')
             }
             Some("{size}") => {
                 captures.size = user::photo_size(segment);
@@ -268,7 +276,8 @@ mod tests {
     fn every_template_of_the_table_resolves_to_itself_on_both_roots() {
         let templates = OPERATIONS.iter().flat_map(|row| row.paths).chain(NO_OPERATION_PATHS);
         for template in templates {
-            let path = template.replace("{user}", ID).replace("{size}", "48x48");
+            let path =
+                template.replace("{user}", ID).replace("{size}", "48x48").replace("{subscription}", ID);
             for root in [Root::V1, Root::Beta] {
                 let route = Route::parse(&format!("/{}{path}", root.as_str())).unwrap();
                 assert_eq!((route.root, route.template), (root, *template));
