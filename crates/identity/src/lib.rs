@@ -15,6 +15,7 @@ mod aadsts;
 mod ca;
 mod caller;
 mod claims;
+mod content;
 mod discovery;
 mod error;
 mod files;
@@ -28,8 +29,11 @@ mod verify;
 
 pub use ca::{CaError, LocalCa};
 pub use caller::{Caller, CallerKind, Permissions};
+pub use content::{
+    CONTENT_KEY_BYTES, CertificateProblem, ContentCertificate, ContentError, ContentKey, EncryptedContent,
+};
 pub use error::{TokenError, bearer};
-pub use issuer::{ACCESS_TOKEN_LIFETIME_SECS, Issuer, IssuerConfig, Request};
+pub use issuer::{ACCESS_TOKEN_LIFETIME_SECS, CHANGE_NOTIFICATION_PUBLISHER, Issuer, IssuerConfig, Request};
 pub use jwks::{Algorithm, KeySet, VerificationKey};
 pub use keys::{KeyError, SigningKey};
 pub use registry::{Application, Registry, Secret, SecretDigest, User, generate_secret};
