@@ -293,6 +293,14 @@ impl GraphError {
         Self::new(400, ErrorCode::InvalidRequest, message)
     }
 
+    /// 400: a subscription to more than 650 users (change-notifications §1).
+    pub fn too_many_users_in_subscription() -> Self {
+        Self::invalid_subscription(format!(
+            "resource: a subscription can name at most {} users.",
+            crate::presence_request::IDS_MAX
+        ))
+    }
+
     /// 400 `ValidationError`: the endpoint did not complete the handshake (change-notifications §4).
     pub fn validation_failed(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(400, ErrorCode::ValidationError, message)

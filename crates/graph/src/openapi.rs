@@ -34,7 +34,7 @@ pub fn document() -> Vec<u8> {
         "paths": paths,
         "components": {
             "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
-            "parameters": { "user": user_key(), "size": photo_size() },
+            "parameters": { "user": user_key(), "size": photo_size(), "subscription": subscription_id() },
             "responses": { "error": error_response() },
             "schemas": schemas(),
         },
@@ -43,7 +43,7 @@ pub fn document() -> Vec<u8> {
 }
 
 fn path_item(path: &str) -> Value {
-    let parameters: Vec<_> = ["user", "size"]
+    let parameters: Vec<_> = ["user", "size", "subscription"]
         .into_iter()
         .filter(|name| path.contains(&format!("{{{name}}}")))
         .map(|name| json!({ "$ref": format!("#/components/parameters/{name}") }))
@@ -82,7 +82,8 @@ fn permissions(access: &Access) -> String {
         Access::Anyone => "Needs no token.".to_owned(),
         Access::AnyToken => "Needs a token; what is inside is checked by itself.".to_owned(),
         Access::Presence(Permissions { delegated_own, delegated_other, application })
-        | Access::Directory(Permissions { delegated_own, delegated_other, application }) => format!(
+        | Access::Directory(Permissions { delegated_own, delegated_other, application })
+        | Access::Subscription(Permissions { delegated_own, delegated_other, application }) => format!(
             "Needs one of these. Delegated, on oneself: {}. Delegated, on others: {}. Application: {}.",
             names(delegated_own),
             delegated_other.map_or_else(|| "not possible".to_owned(), names),
@@ -93,7 +94,7 @@ fn permissions(access: &Access) -> String {
 
 fn responses(row: &Row) -> Value {
     let error = || json!({ "$ref": "#/components/responses/error" });
-    let mut responses = Map::from_iter([("200".to_owned(), success(row.operation))]);
+    let mut responses = Map::from_iter([(success_status(row.operation).to_owned(), success(row.operation))]);
     for status in statuses(row) {
         responses.insert(status.to_string(), error());
     }
@@ -106,14 +107,28 @@ fn statuses(row: &Row) -> Vec<u16> {
     if row.access != Access::Anyone {
         statuses.push(401);
     }
-    if matches!(row.access, Access::Presence(_) | Access::Directory(_)) {
+    if matches!(row.access, Access::Presence(_) | Access::Directory(_) | Access::Subscription(_)) {
         statuses.extend([403, 404]);
+    }
+    match row.operation {
+        Operation::CreateSubscription => statuses.push(409),
+        Operation::GetSubscription | Operation::DeleteSubscription => statuses.push(404),
+        _ => {}
     }
     if row.body == BodyRule::Required {
         statuses.extend([413, 415]);
     }
     statuses.sort_unstable();
     statuses
+}
+
+/// The status of a success.
+fn success_status(operation: Operation) -> &'static str {
+    match operation {
+        Operation::CreateSubscription => "201",
+        Operation::DeleteSubscription | Operation::ReauthorizeSubscription => "204",
+        _ => "200",
+    }
 }
 
 fn success(operation: Operation) -> Value {
@@ -131,6 +146,10 @@ fn success(operation: Operation) -> Value {
         Operation::GetPresencesByUserId => odata(many("presence")),
         Operation::GetUser => odata(reference("user")),
         Operation::ListUsers => odata(many("user")),
+        Operation::CreateSubscription | Operation::GetSubscription | Operation::UpdateSubscription => {
+            odata(reference("subscription"))
+        }
+        Operation::ListSubscriptions => odata(many("subscription")),
         Operation::Batch => odata(many_responses()),
         Operation::Metadata => {
             let xml = headers::CONTENT_TYPE_METADATA.split(';').next().unwrap_or_default();
@@ -188,6 +207,22 @@ fn body(operation: Operation) -> Value {
             json!({ "ids": { "type": "array", "maxItems": 650, "items": { "type": "string", "format": "uuid" } } }),
             &["ids"],
         ),
+        Operation::CreateSubscription => (
+            json!({
+                "resource": text(), "changeType": { "enum": ["updated"] }, "notificationUrl": text(),
+                "expirationDateTime": text(), "lifecycleNotificationUrl": place(), "clientState": place(),
+                "includeResourceData": { "type": ["boolean", "null"] }, "encryptionCertificate": place(),
+                "encryptionCertificateId": place(), "latestSupportedTlsVersion": place(),
+            }),
+            &["resource", "changeType", "notificationUrl", "expirationDateTime"],
+        ),
+        Operation::UpdateSubscription => (
+            json!({
+                "expirationDateTime": place(), "notificationUrl": place(), "encryptionCertificate": place(),
+                "encryptionCertificateId": place(),
+            }),
+            &[],
+        ),
         Operation::Batch => (
             json!({ "requests": { "type": "array", "minItems": 1, "maxItems": 20, "items": {
                 "type": "object",
@@ -206,6 +241,10 @@ fn user_key() -> Value {
         "name": "user", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 },
         "description": "Object id or user principal name.",
     })
+}
+
+fn subscription_id() -> Value {
+    json!({ "name": "subscription", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } })
 }
 
 fn photo_size() -> Value {
@@ -276,6 +315,14 @@ fn schemas() -> Value {
             "type": ["object", "null"],
             "properties": { "message": message, "publishedDateTime": maybe, "expiryDateTime": zoned },
         },
+        "subscription": {
+            "type": "object",
+            "required": ["id", "resource", "changeType", "notificationUrl", "expirationDateTime", "applicationId", "creatorId"],
+            "properties": {
+                "id": text, "resource": text, "changeType": text, "notificationUrl": text,
+                "expirationDateTime": text, "applicationId": text, "creatorId": text, "clientState": maybe,
+            },
+        },
         "user": {
             "type": "object",
             "required": ["id"],
@@ -303,7 +350,7 @@ mod tests {
             for path in row.paths {
                 let found = &document["paths"][path][row.method.as_str().to_ascii_lowercase()];
                 assert!(ids.insert(found["operationId"].as_str().unwrap().to_owned()), "{path}");
-                assert!(found["responses"]["200"].is_object(), "{path}");
+                assert!(found["responses"][success_status(row.operation)].is_object(), "{path}");
                 assert_eq!(found["requestBody"].is_object(), row.body == BodyRule::Required, "{path}");
             }
         }

@@ -337,7 +337,7 @@ fn guid(text: &str) -> Result<UserId, GraphError> {
 }
 
 fn too_many() -> GraphError {
-    invalid(format!("resource: a subscription can name at most {IDS_MAX} users."))
+    GraphError::too_many_users_in_subscription()
 }
 
 /// A subscription as it is shown.

@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) issuer: Issuer,
     /// How many requests an application may make.
     pub(crate) throttle: Throttle,
+    /// Where the server may send requests.
+    pub(crate) outbound: Outbound,
     /// The tenants: their users and applications.
     #[serde(rename = "tenant")]
     pub(crate) tenants: Vec<Tenant>,
@@ -73,6 +75,31 @@ pub(crate) struct Issuer {
 pub(crate) struct Throttle {
     /// Requests one application may make in a tenant in 30 seconds.
     pub(crate) requests_per_30_seconds: Option<u32>,
+}
+
+/// `[outbound]`: where notifications may be sent.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Outbound {
+    /// Host names, `*.domain`, addresses or networks that may be called. Private addresses only when they are here.
+    pub(crate) allow: Vec<String>,
+    /// Whether every public https address may be called too. Off: only what is in `allow`.
+    pub(crate) public: bool,
+    /// PEM files of certificate authorities to trust besides those of the system.
+    pub(crate) extra_roots: Vec<PathBuf>,
+}
+
+impl Outbound {
+    /// Makes requests as this section allows.
+    ///
+    /// # Errors
+    /// When a target or a certificate cannot be read.
+    pub(crate) fn client(&self) -> anyhow::Result<outbound::Client> {
+        let allow = self.allow.iter().map(|target| target.parse()).collect::<Result<Vec<_>, _>>()?;
+        let policy = outbound::Policy { allow, only_listed: !self.public, loopback: false };
+        let roots = self.extra_roots.iter().map(std::fs::read_to_string).collect::<Result<Vec<_>, _>>()?;
+        Ok(outbound::Client::new(policy, &roots)?)
+    }
 }
 
 /// `[[tenant]]`.
@@ -169,6 +196,7 @@ impl Config {
             resolve(&mut tls.certificate);
             resolve(&mut tls.key);
         }
+        self.outbound.extra_roots.iter_mut().for_each(resolve);
         for tenant in &mut self.tenants {
             tenant.user_files.iter_mut().for_each(resolve);
             tenant.applications.iter_mut().filter_map(|app| app.secret_file.as_mut()).for_each(resolve);
@@ -215,6 +243,16 @@ impl Config {
                 "[throttle] requests_per_30_seconds: 0 would refuse everything; leave it out instead"
                     .to_owned(),
             );
+        }
+        for target in &self.outbound.allow {
+            if let Err(error) = target.parse::<outbound::Target>() {
+                problems.push(format!("[outbound] allow: {error}"));
+            }
+        }
+        for path in &self.outbound.extra_roots {
+            if let Err(error) = std::fs::File::open(path) {
+                problems.push(format!("[outbound] extra_roots: {}: {error}", path.display()));
+            }
         }
         if self.tenants.is_empty() {
             problems.push("there is no [[tenant]]".to_owned());

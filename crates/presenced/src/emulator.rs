@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use engine::notify::Notifier;
 use engine::{Clock, ClockState, Engine, RandomIds, SystemClock, VirtualClock};
 use identity::{Issuer, IssuerConfig, LocalCa, LocalCertificate, SigningKey, Verifier};
 use jiff::SignedDuration;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use server::directory::with_kept;
 use server::emulator::Refusals;
 use server::http::connection::{Listener, serve};
-use server::{App, Emulator, Parts, Recorder, Throttle, loops};
+use server::{App, Emulator, Parts, Recorder, SubscriptionRules, Throttle, loops};
 use store::{Memory, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -114,6 +115,14 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     config.base_urls = base_urls(https_address, http_address);
     let issuer = Issuer::new(config);
     let verifier = Verifier::new([issuer.trusted()]);
+    let delivery = crate::serve::delivery_settings(options.profile);
+    let notifier =
+        Arc::new(Notifier::open(store.clone(), clock.clone(), Arc::new(RandomIds), delivery).await?);
+    let mut subscription_rules = SubscriptionRules::of(options.profile);
+    subscription_rules.wire.plain_http_on_loopback = true;
+    // Receivers on this machine may have a certificate of the emulator's own authority.
+    let policy = outbound::Policy { loopback: true, ..outbound::Policy::default() };
+    let outbound = outbound::Client::new(policy, std::slice::from_ref(&ca_pem))?;
     let stop = watch::Sender::new(false);
     let app = Arc::new(App::new(Parts {
         engine: engine.clone(),
@@ -137,6 +146,9 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
         public_url: None,
         position_key: server::position_key(store.as_ref()).await?,
         stop: stop.subscribe(),
+        notifier,
+        subscription_rules,
+        outbound,
     }));
 
     let tls = identity::server_config(certificate.clone())?;
@@ -149,6 +161,7 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     let tasks = vec![
         loops::start(serve(listeners, app.clone(), stop.subscribe())),
         loops::start(loops::ticker(engine, stop.subscribe())),
+        loops::start(loops::deliverer(app.clone(), stop.subscribe())),
         loops::start(loops::every(RENEWAL_INTERVAL, renew, stop.subscribe())),
     ];
     Ok(Running { https: https_address, http: http_address, ca_pem, app, store, stop, tasks })

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use engine::notify::{Backlog, DeliverySettings, Notifier};
 use engine::{Clock, Engine, RandomIds, SystemClock};
+use graph::Profile;
 use graph::user::User;
 use identity::{
     Application, Issuer, IssuerConfig, ReloadableCertificate, Secret, SecretDigest, SigningKey, Verifier,
@@ -15,7 +17,7 @@ use presence::TenantId;
 use server::directory::{Directory, Tenant, keep_users, with_kept};
 use server::http::connection::{Listener, serve};
 use server::import::{ImportFormat, read_users};
-use server::{App, Parts, Throttle, loops};
+use server::{App, Parts, SubscriptionRules, Throttle, loops};
 use store::{Embedded, Memory, Options, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -46,7 +48,11 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     let wall_clock: Arc<dyn Clock> = Arc::new(SystemClock::new(None));
     let directory = with_kept(directory(&config)?, store.as_ref()).await?;
     let issuers = issuers(&config, &directory)?;
-    let engine = Arc::new(Engine::new(store.clone(), clock));
+    let engine = Arc::new(Engine::new(store.clone(), clock.clone()));
+    let profile = config.profile().map_err(anyhow::Error::msg)?;
+    let settings = delivery_settings(profile);
+    let notifier = Arc::new(Notifier::open(store.clone(), clock, Arc::new(RandomIds), settings).await?);
+    let outbound = config.outbound.client()?;
     let stop = watch::Sender::new(false);
     let app = Arc::new(App::new(Parts {
         engine: engine.clone(),
@@ -56,12 +62,15 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         issuers,
         directory,
         throttle: Throttle::new(config.throttle.requests_per_30_seconds),
-        profile: config.profile().map_err(anyhow::Error::msg)?,
+        profile,
         host_tenant: config.host_tenant.as_deref().map(str::parse).transpose()?,
         emulator: None,
         public_url: Some(config.public_url.clone()),
         position_key: server::position_key(store.as_ref()).await?,
         stop: stop.subscribe(),
+        notifier,
+        subscription_rules: SubscriptionRules::of(profile),
+        outbound,
     }));
 
     let mut tasks = Vec::new();
@@ -84,7 +93,8 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     for address in &config.listen.http {
         listeners.push(Listener::new(bind(*address).await?, None));
     }
-    tasks.push(loops::start(serve(listeners, app, stop.subscribe())));
+    tasks.push(loops::start(serve(listeners, app.clone(), stop.subscribe())));
+    tasks.push(loops::start(loops::deliverer(app, stop.subscribe())));
     tasks.push(loops::start(loops::ticker(engine, stop.subscribe())));
     tracing::info!(https = ?config.listen.https, http = ?config.listen.http, "ready");
     asked_to_stop().await;
@@ -94,6 +104,15 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         let _ = task.await;
     }
     Ok(store.close().await?)
+}
+
+/// How notifications are delivered: as documented, and in the extended profile without leaving out a change.
+pub(crate) fn delivery_settings(profile: Profile) -> DeliverySettings {
+    let backlog = match profile {
+        Profile::Graph => Backlog::Newest,
+        Profile::Extended => Backlog::Every,
+    };
+    DeliverySettings { backlog, ..DeliverySettings::default() }
 }
 
 /// `presenced users import --config`: into the store of a server that is not running.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
+use engine::notify::Notifier;
 use engine::{Clock, Engine, Ids};
 use futures_util::FutureExt;
 use graph::{Grant, GraphError, Method, Operation, Profile};
@@ -16,6 +17,7 @@ use identity::{Issuer, Verifier};
 use presence::{TenantId, UserId};
 use tokio::sync::{Semaphore, watch};
 
+use crate::api::subscriptions::SubscriptionRules;
 use crate::api::{BodySource, Call, Facts};
 use crate::directory::Directory;
 use crate::emulator::Emulator;
@@ -55,6 +57,12 @@ pub struct Parts {
     pub position_key: [u8; POSITION_KEY_BYTES],
     /// Turns true when the server stops: what would go on for ever ends then.
     pub stop: watch::Receiver<bool>,
+    /// Who is told of changes.
+    pub notifier: Arc<Notifier>,
+    /// What subscriptions may be like.
+    pub subscription_rules: SubscriptionRules,
+    /// Calls endpoints.
+    pub outbound: outbound::Client,
 }
 
 /// The application: see [`Parts`].
@@ -77,6 +85,9 @@ pub struct App {
     /// The places for feeds.
     pub(crate) feeds: Arc<Semaphore>,
     pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) notifier: Arc<Notifier>,
+    pub(crate) subscription_rules: SubscriptionRules,
+    pub(crate) outbound: outbound::Client,
 }
 
 impl App {
@@ -99,6 +110,9 @@ impl App {
             position_seal: PositionSeal::new(&parts.position_key),
             feeds: Arc::new(Semaphore::new(FEEDS_MAX)),
             stop: parts.stop,
+            notifier: parts.notifier,
+            subscription_rules: parts.subscription_rules,
+            outbound: parts.outbound,
             diagnostic: diagnostic.unwrap_or_else(|_| HeaderValue::from_static("{}")),
         }
     }

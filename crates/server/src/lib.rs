@@ -19,8 +19,10 @@ mod own;
 mod recorder;
 mod scim;
 mod throttle;
+mod webhook;
 
 pub use admin::{ADMIN_ROLE, PROVISIONING_ROLE, is_own_role};
+pub use api::subscriptions::SubscriptionRules;
 pub use app::{App, Parts};
 pub use emulator::Emulator;
 pub use feed::{POSITION_KEY_BYTES, position_key};

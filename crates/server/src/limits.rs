@@ -54,3 +54,9 @@ pub const FEED_WAIT_MAX: Duration = Duration::from_secs(60);
 pub const FEED_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest message a client may send on a socket, in bytes. None has a meaning yet.
 pub const FEED_MESSAGE_BYTES_MAX: usize = 16 * 1024;
+/// How long an endpoint may take for the handshake (change-notifications §5).
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much of an endpoint's answer to a notification is read, in bytes. What it says does not matter.
+pub const NOTIFICATION_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Subscriptions on one page.
+pub const SUBSCRIPTIONS_PAGE_MAX: usize = 100;

@@ -5,6 +5,7 @@
 //! `tenants/{id}/`. Everything that is declared in the configuration can be read here and not changed.
 
 mod applications;
+mod deliveries;
 mod role;
 mod tenants;
 mod users;
@@ -83,6 +84,10 @@ impl App {
             ["applications"] => self.all_applications(request, tenant).await,
             ["applications", id] => self.one_application(request, tenant, id).await,
             ["applications", id, "secrets"] => self.rotate_secret(request, tenant, id).await,
+            ["subscriptions"] => self.all_subscriptions(request, tenant),
+            ["subscriptions", id] => self.one_subscription(request, tenant, id).await,
+            ["subscriptions", id, "deliveries"] => self.deliveries(request, tenant, id),
+            ["subscriptions", id, "replay"] => self.replay(request, tenant, id).await,
             ["users"] => self.all_users(request, tenant).await,
             ["users", key] => self.one_user(request, tenant, key).await,
             _ => Err(GraphError::segment_not_found(segments.last().copied().unwrap_or("admin")).into()),

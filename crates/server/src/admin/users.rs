@@ -95,6 +95,12 @@ impl App {
     /// Drops everything that is kept of a user who is no longer in the directory. The one place for it: whatever keeps
     /// something of a user by its own means is told here.
     pub(crate) async fn forget_user(&self, user: UserKey) -> Result<(), Refusal> {
+        for subscription in self.notifier.list_all(Some(user.tenant), None, usize::MAX) {
+            if subscription.delegated == Some(user.user) {
+                // Somebody else may have ended it meanwhile.
+                let _ = self.notifier.remove(subscription.id).await;
+            }
+        }
         Ok(self.engine.forget(user).await?)
     }
 

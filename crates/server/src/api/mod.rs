@@ -6,6 +6,7 @@
 mod batch;
 mod directory;
 mod presence;
+pub(crate) mod subscriptions;
 
 use ::presence::{AppId, TenantId, Timestamp, UserId, UserKey};
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use graph::presence_reply::Reader;
 use graph::{Access, BodyRule, Grant, GraphError, Method, OPERATIONS, Operation, PermissionSet};
 use http::HeaderMap;
 use identity::{Caller, TokenError, bearer};
+use uuid::Uuid;
 
 use crate::admin::Rights;
 use crate::app::App;
@@ -40,6 +42,8 @@ pub(crate) struct Call<'a> {
 pub(crate) struct Visitor {
     pub(crate) tenant: TenantId,
     pub(crate) app: AppId,
+    /// The object id of who acts: the user, or the application's service principal.
+    pub(crate) principal: Uuid,
     pub(crate) grant: Grant,
     /// What the token's roles open besides Graph.
     pub(crate) rights: Rights,
@@ -60,7 +64,8 @@ impl Visitor {
             Grant::Application { .. } => Rights::of(&caller.permissions),
             Grant::Delegated { .. } => Rights::default(),
         };
-        Self { tenant: caller.tenant, app: caller.app, grant, rights, token_expires_at }
+        let (tenant, app, principal) = (caller.tenant, caller.app, caller.principal);
+        Self { tenant, app, principal, grant, rights, token_expires_at }
     }
 
     /// The signed-in user; an application acting by itself is nobody.
@@ -205,6 +210,13 @@ impl App {
             O::GetUser => self.get_user(visitor, &request),
             O::ListUsers => self.list_users(visitor, &request),
             O::GetPhoto | O::GetPhotoContent => self.get_photo(visitor, &request),
+            O::CreateSubscription => self.create_subscription(visitor, &request).await,
+            O::ListSubscriptions => self.list_subscriptions(visitor, &request),
+            O::GetSubscription => self.get_subscription(visitor, &request),
+            O::UpdateSubscription => self.update_subscription(visitor, &request).await,
+            O::DeleteSubscription => self.delete_subscription(visitor, &request).await,
+            O::ReauthorizeSubscription => self.reauthorize_subscription(visitor, &request).await,
+            O::GetVapidPublicKey => Err(GraphError::bad_request("Web Push is not supported here.").into()),
             O::Batch if is_part => Err(GraphError::bad_request("A batch cannot contain a batch.").into()),
             O::Batch => Box::pin(self.batch(visitor, &request)).await,
             O::Metadata => Err(GraphError::bad_request("A batch cannot contain $metadata.").into()),

@@ -131,6 +131,13 @@ impl App {
             | O::ListUsers
             | O::GetPhoto
             | O::GetPhotoContent
+            | O::CreateSubscription
+            | O::ListSubscriptions
+            | O::GetSubscription
+            | O::UpdateSubscription
+            | O::DeleteSubscription
+            | O::ReauthorizeSubscription
+            | O::GetVapidPublicKey
             | O::Batch
             | O::Metadata => return Err(GraphError::internal().into()),
         })

@@ -4,6 +4,7 @@
 //! database's words, a path) travels beside the Graph error as its cause, to the log.
 
 use engine::EngineError;
+use engine::notify::SubscribeError;
 use graph::GraphError;
 use graph::error::TokenProblem;
 use identity::TokenError;
@@ -75,6 +76,23 @@ impl From<EngineError> for Refusal {
             EngineError::Presence(error) => error.into(),
             EngineError::Store(error) => error.into(),
             EngineError::Contention => Self::because(GraphError::unavailable(STORE_RETRY_SECS), error),
+        }
+    }
+}
+
+impl From<SubscribeError> for Refusal {
+    fn from(error: SubscribeError) -> Self {
+        match error {
+            SubscribeError::Conflict { existing, is_same: true } => {
+                GraphError::same_subscription_exists(existing.0).into()
+            }
+            SubscribeError::Conflict { is_same: false, .. } => {
+                GraphError::another_subscription_exists().into()
+            }
+            SubscribeError::QuotaExceeded { limit } => GraphError::too_many_subscriptions(limit).into(),
+            SubscribeError::NotFound => GraphError::subscription_not_found().into(),
+            SubscribeError::TooManyUsers => GraphError::too_many_users_in_subscription().into(),
+            SubscribeError::Store(error) => error.into(),
         }
     }
 }
