@@ -54,8 +54,8 @@ pub fn check_handshake(
         )));
     }
     let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    let body = body.strip_suffix(b"\n").unwrap_or(body);
-    let body = body.strip_suffix(b"\r").unwrap_or(body);
+    let end = body.iter().rposition(|byte| !b"\r\n".contains(byte)).map_or(0, |last| last + 1);
+    let body = &body[..end];
     if essence.eq_ignore_ascii_case("text/plain") && body == token.as_bytes() {
         return Ok(());
     }
@@ -281,7 +281,7 @@ mod tests {
             (200, None, TOKEN.to_owned()),
             (200, Some("text/plain"), format!("\"{TOKEN}\"")),
             (200, Some("text/plain"), TOKEN.replace(' ', "%20")),
-            (200, Some("text/plain"), format!("{TOKEN}\n\n")),
+            (200, Some("text/plain"), format!("{TOKEN} ")),
             (200, Some("text/plain"), String::new()),
         ] {
             let error = check(status, content_type, &body).unwrap_err();

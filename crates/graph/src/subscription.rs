@@ -140,6 +140,13 @@ pub fn create(body: Body<'_>, now: Timestamp, rules: &Rules) -> Result<CreateSub
     {
         return Err(invalid("latestSupportedTlsVersion must be 'v1_2' or 'v1_3'."));
     }
+    let notification_url_app_id = optional(&members, "notificationUrlAppId")?;
+    // It becomes the audience of a token that is signed here: the id of an application, and nothing else.
+    if notification_url_app_id.as_ref().is_some_and(|id| id.parse::<AppId>().is_err()) {
+        return Err(invalid("notificationUrlAppId is not the id of an application."));
+    }
+    let notification_content_type = optional(&members, "notificationContentType")?;
+    check_length("notificationContentType", notification_content_type.as_deref())?;
     let include_resource_data = members.get::<bool>("includeResourceData")?.unwrap_or_default();
     let encryption = encryption(&members)?;
     if include_resource_data && encryption.is_none() {
@@ -155,9 +162,9 @@ pub fn create(body: Body<'_>, now: Timestamp, rules: &Rules) -> Result<CreateSub
         client_state,
         include_resource_data,
         encryption: encryption.filter(|_| include_resource_data),
-        notification_url_app_id: optional(&members, "notificationUrlAppId")?,
+        notification_url_app_id,
         latest_supported_tls_version,
-        notification_content_type: optional(&members, "notificationContentType")?,
+        notification_content_type,
     })
 }
 
@@ -250,7 +257,10 @@ fn check_url(name: &str, url: &str, rules: &Rules) -> Result<(), GraphError> {
 }
 
 fn is_loopback(rest: &str) -> bool {
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return false;
+    }
     let host = match authority.strip_prefix('[') {
         Some(bracketed) => bracketed.split(']').next().unwrap_or_default(),
         None => authority.split(':').next().unwrap_or_default(),

@@ -183,6 +183,21 @@ impl LocalCa {
         }
     }
 
+    /// A certificate for this machine's own names and its key, both PEM: for a receiver of notifications that runs beside
+    /// the emulator.
+    ///
+    /// # Errors
+    /// When a key cannot be made.
+    pub fn receiver_certificate(&self, now: Timestamp) -> Result<(String, String), CaError> {
+        let leaf = self.issue(self.leaf_names(&[])?, now)?;
+        let pem = leaf.to_pem();
+        // Key and certificate in one text; either half is one block.
+        let (first, second) = pem.split_at(pem.rfind("-----BEGIN").unwrap_or_default());
+        let (key, certificate) =
+            if first.contains("PRIVATE KEY") { (first, second) } else { (second, first) };
+        Ok((certificate.to_owned(), key.to_owned()))
+    }
+
     fn issue(&self, names: Vec<SanType>, now: Timestamp) -> Result<Leaf, CaError> {
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::default();

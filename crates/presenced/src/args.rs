@@ -25,7 +25,8 @@ pub(crate) enum Command {
     ///
     /// The command finds the emulator in PRESENCED_URL (HTTPS), PRESENCED_HTTP_URL, PRESENCED_CA (PEM file),
     /// PRESENCED_TENANT, PRESENCED_CLIENT_ID, PRESENCED_CLIENT_SECRET, PRESENCED_APP_TOKEN, PRESENCED_USER_A,
-    /// PRESENCED_USER_B and PRESENCED_USER_A_TOKEN; azure-identity in AZURE_AUTHORITY_HOST, AZURE_TENANT_ID, AZURE_CLIENT_ID
+    /// PRESENCED_USER_B and PRESENCED_USER_A_TOKEN; a certificate for a receiver of notifications on this machine in
+    /// PRESENCED_RECEIVER_CERTIFICATE and PRESENCED_RECEIVER_KEY; azure-identity in AZURE_AUTHORITY_HOST, AZURE_TENANT_ID, AZURE_CLIENT_ID
     /// and AZURE_CLIENT_SECRET. OpenSSL, Python, Node, Go, Java, .NET, PHP and curl are told to trust it by SSL_CERT_FILE,
     /// REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, NODE_EXTRA_CA_CERTS, JAVA_TOOL_OPTIONS and PHP_INI_SCAN_DIR, besides what they
     /// trusted before. SIGINT, SIGTERM and SIGHUP are passed on.

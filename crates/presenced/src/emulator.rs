@@ -43,6 +43,8 @@ pub(crate) struct Running {
     https: SocketAddr,
     http: SocketAddr,
     pub(crate) ca_pem: String,
+    /// Certificate and key, both PEM, for a receiver of notifications on this machine.
+    pub(crate) receiver: (String, String),
     app: Arc<App>,
     store: Arc<dyn Store>,
     stop: watch::Sender<bool>,
@@ -102,6 +104,7 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
         Arc::new(LocalCertificate::new(ca, Vec::new(), now)?)
     };
     let ca_pem = certificate.ca().certificate_pem();
+    let receiver = certificate.ca().receiver_certificate(wall_clock.now())?;
 
     let recorder = options.record.as_deref().map(recorder).transpose()?;
     let store = open_store(options.data_dir.as_deref())?;
@@ -164,7 +167,7 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
         loops::start(loops::deliverer(app.clone(), stop.subscribe())),
         loops::start(loops::every(RENEWAL_INTERVAL, renew, stop.subscribe())),
     ];
-    Ok(Running { https: https_address, http: http_address, ca_pem, app, store, stop, tasks })
+    Ok(Running { https: https_address, http: http_address, ca_pem, receiver, app, store, stop, tasks })
 }
 
 impl Running {

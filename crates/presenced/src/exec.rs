@@ -34,11 +34,17 @@ pub(crate) fn run(args: ExecArgs) -> anyhow::Result<ExitCode> {
         })
         .await?;
 
+        let receiver = [("receiver.pem", &running.receiver.0), ("receiver-key.pem", &running.receiver.1)];
+        for (name, pem) in receiver {
+            std::fs::write(folder.path().join(name), pem).with_context(|| name.to_owned())?;
+        }
         let (program, arguments) = args.command.split_first().context("no command")?;
         let mut command = tokio::process::Command::new(program);
         command
             .args(arguments)
             .envs(trust::variables(folder.path(), &running.ca_pem, &args.trust)?)
+            .env("PRESENCED_RECEIVER_CERTIFICATE", folder.path().join("receiver.pem"))
+            .env("PRESENCED_RECEIVER_KEY", folder.path().join("receiver-key.pem"))
             .env("PRESENCED_URL", running.https_url())
             .env("PRESENCED_HTTP_URL", running.http_url())
             .env("PRESENCED_TENANT", seed::TENANT.to_string())

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import json
 import os
+import socket
 import sys
 import urllib.request
 
@@ -121,9 +122,10 @@ async def main():
     await refused(graph.subscriptions.by_subscription_id(created.id).get(), 404, "The object was not found.")
 
     # An endpoint that does not answer the handshake: nothing is stored.
-    receiver.server.shutdown()
-    receiver.server.server_close()
-    await refused(graph.subscriptions.post(second), 400, "Subscription validation request")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        second.notification_url = f"https://localhost:{nobody.getsockname()[1]}/notify"
+    await refused(graph.subscriptions.post(second), 400, "Subscription validation request failed.")
     assert (await graph.subscriptions.get()).value == []
 
 

@@ -142,6 +142,8 @@ fn an_endpoint_is_https_and_in_an_emulator_also_loopback() {
         "http://receiver.example/",
         "http://localhost.evil.example/",
         "http://user@evil.example/",
+        "http://localhost:x@evil.example/",
+        "http://[::1]@evil.example/",
         "ftp://localhost/",
         "https://",
         "https:///path",
@@ -172,6 +174,11 @@ fn the_other_members_have_their_rules() {
     refused(id, "InvalidRequest", "encryptionCertificate is required");
     refused(json!({ "latestSupportedTlsVersion": "v1_1" }), "InvalidRequest", "latestSupportedTlsVersion");
     assert!(good(json!({ "latestSupportedTlsVersion": "v1_3" })).latest_supported_tls_version.is_some());
+    refused(
+        json!({ "notificationUrlAppId": "https://elsewhere.example" }),
+        "InvalidRequest",
+        "notificationUrlAppId",
+    );
     refused(json!({ "vapidPublicKey": "x" }), "InvalidRequest", "vapidPublicKey");
     good(
         json!({ "vapidPublicKey": null, "@odata.type": "#microsoft.graph.subscription", "unknown": 1, "id": "x" }),
