@@ -7,6 +7,8 @@ mod crash;
 mod exec;
 mod generated;
 mod graph_api;
+mod notification_faults;
+mod notifications;
 mod python_sdk;
 mod schema;
 mod sdk;

@@ -6,13 +6,18 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
 
+use identity::{ContentKey, EncryptedContent};
 use serde_json::{Value, json};
 
-use crate::support::{APP, HUNG, JSON, Server, USER_A, USER_B, read_answer};
+use crate::notifications::read_request;
+use crate::support::{APP, HUNG, JSON, Server, USER_A, USER_B};
 
+const CERTIFICATE: &str = include_str!("../../../identity/tests/vectors/certificate.base64");
+const PRIVATE_KEY: &str = include_str!("../../../identity/tests/vectors/private-key.pem");
 /// Crashes in one run.
 const ROUNDS: usize = 100;
 /// Users whose presence changes; the receivers watch overlapping parts of them.
@@ -20,8 +25,8 @@ const USERS: usize = 6;
 const WRITERS: usize = 3;
 /// A round ends after a random number of writes, at most this many.
 const WRITES_MAX: u64 = 40;
-/// How far the clock moves in one round at most, in seconds: well below a subscription's life.
-const SECONDS_MAX: u64 = 20 * 60;
+/// How far the clock moves in one round, in seconds: all rounds together stay within a day, for which the log is kept.
+const SECONDS_MAX: u64 = 6 * 60;
 
 #[test]
 fn every_change_reaches_every_receiver_once_or_more_and_in_order_whatever_fails() {
@@ -32,7 +37,8 @@ fn every_change_reaches_every_receiver_once_or_more_and_in_order_whatever_fails(
     let server = start(folder.path(), None);
     let address = server.http;
     import_users(&server);
-    let receivers: Vec<Arc<Receiver>> = (0..3).map(|number| Receiver::start(next(&mut random) ^ number)).collect();
+    let receivers: Vec<Arc<Receiver>> =
+        (0..3).map(|number| Receiver::start(next(&mut random) ^ number)).collect();
     let watched = [vec![0, 1, 2], vec![2, 3, 4], vec![0, 5]];
     let callers = [None, Some(USER_A), Some(USER_B)];
     let subscriptions: Vec<String> = receivers
@@ -62,7 +68,8 @@ fn every_change_reaches_every_receiver_once_or_more_and_in_order_whatever_fails(
     let log = all_changes(&survivor, &begin);
     let total = log.len();
     for ((receiver, users), subscription) in receivers.iter().zip(&watched).zip(&subscriptions) {
-        let expected = per_user(log.iter().filter(|change| users.iter().any(|user| change.user == self::user(*user))));
+        let expected =
+            per_user(log.iter().filter(|change| users.iter().any(|user| change.user == self::user(*user))));
         settle(&survivor, receiver, &expected, &subscriptions, &callers);
         let told = receiver.told(subscription);
         assert_eq!(told, expected, "{} of the subscription {subscription}", watched.len());
@@ -271,8 +278,9 @@ fn settle(
     let count = |pairs: &PerUser| pairs.values().map(Vec::len).sum::<usize>();
     for _ in 0..24 {
         let items = receiver.items.lock().unwrap();
-        let enough = |items: &mut Vec<Value>| count(&Receiver::pairs(items, None)) < count(expected);
-        let waited = receiver.grown.wait_timeout_while(items, std::time::Duration::from_secs(2), enough).unwrap();
+        let enough = |items: &mut Vec<Value>| Receiver::distinct(items) < count(expected);
+        let waited =
+            receiver.grown.wait_timeout_while(items, std::time::Duration::from_secs(2), enough).unwrap();
         if !waited.1.timed_out() {
             return;
         }
@@ -289,7 +297,7 @@ fn subscribe(server: &Server, caller: Option<&str>, users: &[usize], receiver: &
         "resource": format!("communications/presences?$filter=id in ({})", ids.join(",")),
         "notificationUrl": format!("http://{}/notify", receiver.address),
         "includeResourceData": true,
-        "encryptionCertificate": CERTIFICATE,
+        "encryptionCertificate": CERTIFICATE.trim(),
         "encryptionCertificateId": "vector",
         "expirationDateTime": in_an_hour(server),
     });
@@ -398,15 +406,10 @@ impl Receiver {
 
     /// What this receiver was told of each user, in order, each notification once.
     fn told(&self, subscription: &str) -> PerUser {
-        Self::pairs(&self.items.lock().unwrap(), Some(subscription))
-    }
-
-    fn pairs(items: &[Value], subscription: Option<&str>) -> PerUser {
+        let items = self.items.lock().unwrap();
         let (mut users, mut once) = (PerUser::new(), HashSet::new());
         for item in items.iter().filter(|item| item["lifecycleEvent"].is_null()) {
-            if let Some(subscription) = subscription {
-                assert_eq!(item["subscriptionId"], subscription, "{item}");
-            }
+            assert_eq!(item["subscriptionId"], subscription, "{item}");
             if !once.insert(item["id"].as_str().unwrap_or_else(|| panic!("{item}")).to_owned()) {
                 continue;
             }
@@ -416,35 +419,35 @@ impl Receiver {
         }
         users
     }
-}
 
-/// Target and body of the next request of a connection.
-fn read_request(stream: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
-    let mut line = String::new();
-    if stream.read_line(&mut line).ok()? == 0 {
-        return None;
+    /// How many different notifications of changes came.
+    fn distinct(items: &[Value]) -> usize {
+        let changes = items.iter().filter(|item| item["lifecycleEvent"].is_null());
+        changes.filter_map(|item| item["id"].as_str()).collect::<HashSet<_>>().len()
     }
-    let target = line.split(' ').nth(1)?.to_owned();
-    let mut length = 0;
-    loop {
-        line.clear();
-        if stream.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if line == "\r\n" {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':').filter(|(n, _)| n.eq_ignore_ascii_case("content-length")) {
-            length = value.trim().parse().unwrap_or_else(|_| panic!("{name}: {value}"));
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).ok()?;
-    Some((target, body))
 }
 
 fn decode(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned()
+}
+
+/// The resource in an item.
+fn decrypt(content: &Value) -> Value {
+    static KEY: LazyLock<ContentKey> = LazyLock::new(|| ContentKey::from_pem(PRIVATE_KEY).unwrap());
+    let text = |name: &str| content[name].as_str().unwrap_or_else(|| panic!("{content}")).to_owned();
+    let content = EncryptedContent {
+        data: text("data"),
+        data_signature: text("dataSignature"),
+        data_key: text("dataKey"),
+    };
+    serde_json::from_slice(&KEY.decrypt(&content).unwrap()).unwrap()
+}
+
+/// A server that leaves out no change; the second one of a run listens where the first one did.
+fn start(folder: &Path, address: Option<SocketAddr>) -> Server {
+    let address = address.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string());
+    let folder = folder.to_str().unwrap();
+    Server::dev_at(&address, &["--data-dir", folder, "--profile", "extended"])
 }
 
 fn import_users(server: &Server) {

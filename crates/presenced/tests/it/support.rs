@@ -36,8 +36,13 @@ impl Server {
     }
 
     fn dev_with(arguments: &[&str]) -> Self {
+        Self::dev_at("127.0.0.1:0", arguments)
+    }
+
+    /// `presenced dev` at this address.
+    pub(crate) fn dev_at(address: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new(BINARY)
-            .args(["dev", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--log", "warn"])
+            .args(["dev", "--http", address, "--https", "127.0.0.1:0", "--log", "warn"])
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
