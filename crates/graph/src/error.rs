@@ -329,13 +329,16 @@ impl GraphError {
         )
     }
 
-    /// 403: the token lacks the permission to read what is subscribed to (change-notifications §4).
-    pub fn subscription_forbidden() -> Self {
+    /// 403: the token lacks the permission to read what is subscribed to. `operation` is `Create` or `Update`
+    /// (change-notifications §4).
+    pub fn subscription_forbidden(operation: &str) -> Self {
         Self::new(
             403,
             ErrorCode::ExtensionError,
-            "Operation: Create; Exception: [Status Code: Forbidden; Reason: The request is not authorized for this user or \
-             application.]",
+            format!(
+                "Operation: {operation}; Exception: [Status Code: Forbidden; Reason: The request is not authorized for \
+                 this user or application.]"
+            ),
         )
     }
 

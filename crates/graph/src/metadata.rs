@@ -5,10 +5,17 @@ pub const CSDL: &str = include_str!("metadata.xml");
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use presence::AppId;
     use roxmltree::{Document, Node};
+    use serde_json::Value;
+    use uuid::Uuid;
 
     use super::*;
-    use crate::{OPERATIONS, odata, user, words};
+    use crate::notification::{About, Encrypted, Lifecycle, Notifications};
+    use crate::subscription::Shown;
+    use crate::{Method, OPERATIONS, odata, subscription, user, words};
 
     fn find<'a>(document: &'a Document<'_>, tag: &str, name: &str) -> Node<'a, 'a> {
         document
@@ -118,6 +125,86 @@ mod tests {
         }
     }
 
+    /// Of `members`, the names alone, in order.
+    fn names(members: &[String]) -> Vec<&str> {
+        members.iter().filter_map(|member| member.split(' ').next()).collect()
+    }
+
+    /// The members of these objects, each once and in order, without annotations.
+    fn keys<'a>(values: &[&'a Value]) -> Vec<&'a str> {
+        let keys = values.iter().flat_map(|value| value.as_object().unwrap().keys().map(String::as_str));
+        keys.filter(|name| !name.contains('@')).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    #[test]
+    fn a_subscription_has_just_the_members_that_are_written() {
+        let document = Document::parse(CSDL).unwrap();
+        let declared = members(find(&document, "EntityType", "subscription"));
+        let required: Vec<_> = declared.iter().filter(|member| member.ends_with('!')).collect();
+        assert_eq!(
+            required,
+            [
+                "changeType Edm.String!",
+                "expirationDateTime Edm.DateTimeOffset!",
+                "notificationUrl Edm.String!",
+                "resource Edm.String!"
+            ]
+        );
+        let shown = Shown {
+            id: Uuid::from_u128(1),
+            resource: "r",
+            change_type: "updated",
+            notification_url: "https://r.example",
+            lifecycle_notification_url: None,
+            client_state: None,
+            include_resource_data: false,
+            encryption_certificate_id: None,
+            notification_url_app_id: None,
+            latest_supported_tls_version: None,
+            notification_content_type: None,
+            expires_at: jiff::Timestamp::UNIX_EPOCH,
+            application: AppId::from_u128(2),
+            creator: Uuid::from_u128(3),
+        };
+        let service = odata::ServiceRoot::new("https://p.example", crate::path::Root::V1);
+        let written: Value = serde_json::from_slice(&subscription::write_one(&service, &shown)).unwrap();
+        let mut written = keys(&[&written]);
+        written.retain(|name| *name != "id");
+        assert_eq!(written, names(&declared));
+    }
+
+    #[test]
+    fn a_notification_has_just_the_members_that_are_written() {
+        let document = Document::parse(CSDL).unwrap();
+        let about = About {
+            subscription: Uuid::from_u128(1),
+            expires_at: jiff::Timestamp::UNIX_EPOCH,
+            client_state: None,
+            tenant: presence::TenantId::from_u128(2),
+        };
+        let content =
+            Encrypted { data: "", data_signature: "", data_key: "", certificate_id: "", thumbprint: "" };
+        let mut body = Notifications::default();
+        body.change(&about, Some("1"), presence::UserId::from_u128(3), Some(&content));
+        body.lifecycle(&about, Lifecycle::Missed);
+        let body: Value = serde_json::from_slice(&body.finish(&["token".to_owned()])).unwrap();
+        let (change, lifecycle) = (&body["value"][0], &body["value"][1]);
+        for (name, written) in [
+            ("changeNotificationCollection", keys(&[&body])),
+            ("changeNotification", keys(&[change, lifecycle])),
+            ("changeNotificationEncryptedContent", keys(&[&change["encryptedContent"]])),
+            ("resourceData", keys(&[&change["resourceData"]])),
+        ] {
+            assert_eq!(names(&members(find(&document, "ComplexType", name))), written, "{name}");
+        }
+        // What both kinds of item have may not be missing, and only that.
+        let required: Vec<_> = members(find(&document, "ComplexType", "changeNotification"))
+            .into_iter()
+            .filter(|member| member.ends_with('!'))
+            .collect();
+        assert_eq!(names(&required), ["subscriptionExpirationDateTime", "subscriptionId", "tenantId"]);
+    }
+
     #[test]
     fn the_enums_have_their_members_and_numbers() {
         let document = Document::parse(CSDL).unwrap();
@@ -139,6 +226,11 @@ mod tests {
             values("workLocationSource"),
             "none=0 manual=1 scheduled=2 automatic=3 unknownFutureValue=4"
         );
+        assert_eq!(values("changeType"), "created=0 updated=1 deleted=2");
+        let events = [Lifecycle::Missed, Lifecycle::SubscriptionRemoved, Lifecycle::ReauthorizationRequired];
+        let numbered =
+            events.iter().enumerate().map(|(number, event)| format!("{}={number}", event.as_str()));
+        assert_eq!(values("lifecycleEventType"), numbered.collect::<Vec<_>>().join(" "));
         assert_eq!(values("bodyType"), format!("{}=0 {}=1", words::TEXT, words::HTML));
     }
 
@@ -162,6 +254,7 @@ mod tests {
                 "getPresencesByUserId",
                 vec!["bindingParameter graph.cloudCommunications", "ids Collection(Edm.String)!"],
             ),
+            ("reauthorize", vec!["bindingParameter graph.subscription"]),
         ];
         let actions: Vec<_> =
             document.descendants().filter(|node| node.tag_name().name() == "Action").collect();
@@ -170,8 +263,13 @@ mod tests {
             let action = find(&document, "Action", name);
             assert_eq!(action.attribute("IsBound"), Some("true"), "{name}");
             assert_eq!(&members(action), parameters, "{name}");
-            assert!(OPERATIONS.iter().any(|row| row.name == *name), "{name} is in the API table");
+            let is_last = |path: &str| path.rsplit('/').next() == Some(*name);
+            let row = OPERATIONS.iter().find(|row| row.paths.iter().any(|path| is_last(path)));
+            assert_eq!(row.map(|row| row.method), Some(Method::Post), "{name} is in the API table");
         }
+        let function = find(&document, "Function", "getVapidPublicKey");
+        assert_eq!(members(function), ["bindingParameter Collection(graph.subscription)"]);
+        assert!(OPERATIONS.iter().any(|row| row.name == "getVapidPublicKey" && row.method == Method::Get));
         let returns = find(&document, "Action", "getPresencesByUserId")
             .children()
             .find(|child| child.tag_name().name() == "ReturnType")
@@ -180,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_container_has_me_communications_and_users() {
+    fn the_container_has_me_communications_users_and_subscriptions() {
         let document = Document::parse(CSDL).unwrap();
         let container = find(&document, "EntityContainer", "GraphService");
         let of = |tag: &str, name: &str| {
@@ -192,6 +290,7 @@ mod tests {
         assert_eq!(of("Singleton", "me"), Some("graph.user"));
         assert_eq!(of("Singleton", "communications"), Some("graph.cloudCommunications"));
         assert_eq!(of("EntitySet", "users"), Some("graph.user"));
+        assert_eq!(of("EntitySet", "subscriptions"), Some("graph.subscription"));
     }
 
     #[test]

@@ -363,7 +363,12 @@ impl Row {
             Access::Anyone | Access::AnyToken => return Ok(()),
             Access::Presence(permissions) => (permissions, GraphError::forbidden),
             Access::Directory(permissions) => (permissions, GraphError::insufficient_privileges),
-            Access::Subscription(permissions) => (permissions, GraphError::subscription_forbidden),
+            Access::Subscription(permissions) => match self.operation {
+                Operation::CreateSubscription => {
+                    (permissions, || GraphError::subscription_forbidden("Create"))
+                }
+                _ => (permissions, || GraphError::subscription_forbidden("Update")),
+            },
         };
         match *grant {
             Grant::Application { roles } => {

@@ -9,9 +9,10 @@ use aws_lc_rs::cipher::{
     AES_256, DecryptionContext, EncryptionContext, PaddedBlockDecryptingKey, PaddedBlockEncryptingKey,
     UnboundCipherKey,
 };
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::rsa::{
-    OAEP_SHA1_MGF1SHA1, OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey,
+    KeyPair, OAEP_SHA1_MGF1SHA1, OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey,
     PublicEncryptingKey,
 };
 use aws_lc_rs::{digest, hmac};
@@ -25,6 +26,8 @@ pub const CONTENT_KEY_BYTES: usize = 32;
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 /// Longest certificate that is looked at, in bytes of whatever encoding. Ours; a certificate has one to four thousand.
 const CERTIFICATE_BYTES_MAX: usize = 64 * 1024;
+/// What begins a PEM block with an RSA key in PKCS#1.
+const PKCS1_LABEL: &str = "RSA PRIVATE KEY";
 /// The initialization vector is the first half of the key, which is fresh for each item.
 const IV_BYTES: usize = 16;
 
@@ -163,8 +166,10 @@ pub struct EncryptedContent {
 /// Why content could not be made or read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContentError {
-    /// The private key is no RSA key in PKCS#8 PEM.
-    #[error("the private key is not an RSA key in PKCS#8 PEM form (BEGIN PRIVATE KEY)")]
+    /// The private key is no unencrypted RSA key in PEM.
+    #[error(
+        "the private key is not an unencrypted RSA key in PEM form (BEGIN PRIVATE KEY or BEGIN RSA PRIVATE KEY)"
+    )]
     PrivateKey,
     /// A member is not base64.
     #[error("{0} is not base64")]
@@ -187,16 +192,23 @@ pub enum ContentError {
 pub struct ContentKey(OaepPrivateDecryptingKey);
 
 impl ContentKey {
-    /// Reads an RSA key in PKCS#8 PEM.
+    /// Reads an RSA key in PEM: PKCS#8 (`BEGIN PRIVATE KEY`) or PKCS#1 (`BEGIN RSA PRIVATE KEY`), unencrypted.
     ///
     /// # Errors
     /// [`ContentError::PrivateKey`].
     pub fn from_pem(pem: &str) -> Result<Self, ContentError> {
-        let pem = x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes())
-            .filter_map(Result::ok)
-            .find(|block| block.label == "PRIVATE KEY");
-        let der = pem.ok_or(ContentError::PrivateKey)?.contents;
-        let key = PrivateDecryptingKey::from_pkcs8(&der).map_err(|_| ContentError::PrivateKey)?;
+        let mut blocks = x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes()).filter_map(Result::ok);
+        let block = blocks.find(|block| ["PRIVATE KEY", PKCS1_LABEL].contains(&block.label.as_str()));
+        let block = block.ok_or(ContentError::PrivateKey)?;
+        let pkcs8 = match block.label.as_str() {
+            PKCS1_LABEL => {
+                let pair = KeyPair::from_der(&block.contents).map_err(|_| ContentError::PrivateKey)?;
+                let der: Pkcs8V1Der<'static> = pair.as_der().map_err(|_| ContentError::PrivateKey)?;
+                der.as_ref().to_vec()
+            }
+            _ => block.contents,
+        };
+        let key = PrivateDecryptingKey::from_pkcs8(&pkcs8).map_err(|_| ContentError::PrivateKey)?;
         OaepPrivateDecryptingKey::new(key).map(Self).map_err(|_| ContentError::PrivateKey)
     }
 

@@ -25,6 +25,7 @@ mod keys;
 mod registry;
 mod tls;
 mod token_endpoint;
+mod validation;
 mod verify;
 
 pub use ca::{CaError, LocalCa};
@@ -38,6 +39,7 @@ pub use jwks::{Algorithm, KeySet, VerificationKey};
 pub use keys::{KeyError, SigningKey};
 pub use registry::{Application, Registry, Secret, SecretDigest, User, generate_secret};
 pub use tls::{LocalCertificate, ReloadableCertificate, TlsError, server_config};
+pub use validation::{NoKeySet, ValidationProblem, ValidationToken, validation_keys};
 pub use verify::{
     CLOCK_SKEW_SECS, ClaimMapping, GRAPH_AUDIENCES, TOKEN_BYTES_MAX, TrustedIssuer, VERIFIED_TOKENS_MAX,
     Verifier,

@@ -49,6 +49,10 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Print changes of presence as they happen.
     Watch(WatchArgs),
+    /// Read the body of a notification as its receiver should: decrypt the content, check the validation tokens.
+    ///
+    /// Works on its own: no server is needed, unless --jwks names one.
+    Decrypt(DecryptArgs),
     /// Work on the directory of users.
     #[command(subcommand)]
     Users(UsersCommand),
@@ -58,6 +62,10 @@ pub(crate) enum Command {
     /// Work on the tenants of a running server, as an administrator of its host tenant.
     #[command(subcommand)]
     Tenant(TenantCommand),
+    /// List the subscriptions to change notifications, as an administrator.
+    Subscriptions(SubscriptionsArgs),
+    /// Show what was delivered to a subscription of late, or deliver it again, as an administrator.
+    Deliveries(DeliveriesArgs),
     /// Print shell completions.
     Completions {
         /// The shell to complete for.
@@ -420,6 +428,49 @@ pub(crate) struct WatchArgs {
     pub(crate) server: ServerArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DecryptArgs {
+    /// PEM file with the RSA private key of the subscription's certificate; repeat it while certificates are exchanged.
+    #[arg(long, required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) key: Vec<PathBuf>,
+    /// File with the certificate that the subscription was created with, to compare thumbprints.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) certificate: Option<PathBuf>,
+    /// The issuer's key set, to verify validation tokens: a file, or a URL such as
+    /// `https://127.0.0.1:7443/common/discovery/v2.0/keys`.
+    #[arg(long, value_name = "URL|FILE", value_hint = ValueHint::AnyPath)]
+    pub(crate) jwks: Option<String>,
+    /// PEM file with the certificate authority to trust for that URL, besides the usual ones.
+    #[arg(long, env = "PRESENCED_CA", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) ca: Option<PathBuf>,
+    /// Application id that validation tokens must be meant for.
+    #[arg(long, requires = "jwks", value_name = "GUID")]
+    pub(crate) app: Option<String>,
+    /// The body of a notification, as it was posted; `-` reads standard input.
+    #[arg(default_value = "-", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubscriptionsArgs {
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeliveriesArgs {
+    /// Id of the subscription.
+    #[arg(value_name = "SUBSCRIPTION")]
+    pub(crate) subscription: String,
+    /// Deliver the changes after this position again, as a stream, `changes` or an earlier delivery told it.
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) replay_from: Option<String>,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
 }
 
 #[derive(Debug, Subcommand)]

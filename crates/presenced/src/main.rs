@@ -6,6 +6,7 @@
 mod args;
 mod client;
 mod config;
+mod decrypt;
 mod dev;
 mod emulator;
 mod exec;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Set(args) => client::set(args),
         Command::Clear(args) => client::clear(args),
         Command::Explain(args) => client::explain(args),
+        Command::Decrypt(args) => decrypt::run(&args),
         Command::Watch(args) => client::watch(args),
         Command::Users(UsersCommand::Import { file, format, config, into, admin }) => {
             client::import(&file, format, config.as_deref(), into.as_deref(), &admin)
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
         Command::Users(UsersCommand::Remove { user, admin }) => client::remove_user(&user, &admin),
         Command::App(command) => client::app(command),
         Command::Tenant(command) => client::tenant(command),
+        Command::Subscriptions(args) => client::subscriptions(&args),
+        Command::Deliveries(args) => client::deliveries(&args),
         Command::Users(UsersCommand::List { server, output }) => client::list(server, output),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "presenced", &mut std::io::stdout());

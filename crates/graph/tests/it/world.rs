@@ -18,6 +18,8 @@ use graph::{
 use jiff::tz::TimeZone;
 use presence::{AppId, Command, Presence, Timestamp, UserId, UserPresence};
 
+use crate::subscriptions::{Call, Subscriptions};
+
 const APP: &str = "22222222-2222-4222-8222-222222222222";
 const ADA: &str = "3c1f0d0e-5b7a-4a53-9a0e-6a1f2b3c4d5e";
 const BOB: &str = "9b2d4a60-1c3e-4f58-8a7b-0d1e2f3a4b5c";
@@ -54,6 +56,7 @@ impl Answer {
 pub(crate) struct World {
     users: BTreeMap<UserId, User>,
     records: BTreeMap<UserId, UserPresence>,
+    subscriptions: Subscriptions,
 }
 
 impl Default for World {
@@ -70,7 +73,11 @@ impl Default for World {
             ..user(ADA, "Ada", "Lovelace")
         };
         let users = [ada, user(BOB, "Bob", "Cratchit")];
-        Self { users: users.into_iter().map(|user| (user.id, user)).collect(), records: BTreeMap::new() }
+        Self {
+            users: users.into_iter().map(|user| (user.id, user)).collect(),
+            records: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
+        }
     }
 }
 
@@ -183,6 +190,21 @@ impl World {
                 let shape = UserShape { service: &service, select: &list.select, level };
                 write_users(&mut out, &shape, page.users, page.count, page.next_link.as_deref());
                 return Ok(json(out));
+            }
+            O::CreateSubscription
+            | O::ListSubscriptions
+            | O::GetSubscription
+            | O::UpdateSubscription
+            | O::DeleteSubscription
+            | O::ReauthorizeSubscription
+            | O::GetVapidPublicKey => {
+                let key = route.subscription.as_deref();
+                let call = Call { operation, grant: &grant, app, now, service: &service, key, body };
+                let (status, body) = self.subscriptions.answer(call)?;
+                return Ok(match body.is_empty() {
+                    true => Answer { status, ..Answer::empty() },
+                    false => Answer { status, ..json(body) },
+                });
             }
             O::Batch => return self.batch(&Batch::parse(body, route.root)?),
             O::Metadata => return Ok(Answer::of(headers::CONTENT_TYPE_METADATA, metadata::CSDL)),

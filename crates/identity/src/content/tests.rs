@@ -105,3 +105,18 @@ fn what_was_changed_on_its_way_is_refused() {
         ContentKey::from_pem("-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----").is_err()
     );
 }
+
+/// What `openssl rsa -traditional` writes: within PKCS#8 the same bytes stand after an algorithm of 26 bytes.
+#[test]
+fn a_private_key_is_read_in_both_forms_of_pem() {
+    let body: String = PRIVATE_KEY.lines().filter(|line| !line.starts_with('-')).collect();
+    let pkcs1 = STANDARD.encode(&STANDARD.decode(body).unwrap()[26..]);
+    let lines: Vec<&str> =
+        pkcs1.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let pem =
+        format!("-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n", lines.join("\n"));
+    let private = ContentKey::from_pem(&pem).unwrap();
+    assert_eq!(private.decrypt(&vector()).unwrap(), PLAINTEXT.as_bytes());
+    let encrypted = pem.replace("RSA PRIVATE", "ENCRYPTED PRIVATE");
+    assert_eq!(ContentKey::from_pem(&encrypted).err(), Some(ContentError::PrivateKey));
+}

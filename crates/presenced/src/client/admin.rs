@@ -6,7 +6,7 @@ use super::{Client, say, say_json, segment};
 use crate::args::{AdminArgs, AppCommand, TenantCommand, TenantSettings};
 
 /// The root of administration, of the token's own tenant or of one that its host manages.
-fn root(args: &AdminArgs) -> String {
+pub(super) fn root(args: &AdminArgs) -> String {
     match &args.of_tenant {
         None => "/_presenced/v1/admin".to_owned(),
         Some(tenant) => format!("/_presenced/v1/admin/tenants/{}", segment(tenant)),

@@ -1,12 +1,14 @@
 //! The commands that talk to a running server: over HTTP, as any other client would.
 
 mod admin;
+mod deliveries;
 mod presence;
 mod users;
 mod watch;
 
 use std::borrow::Cow;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use crate::args::{ClockAction, ClockArgs, ServerArgs, TokenArgs};
 
 pub(crate) use admin::{app, remove_user, tenant};
+pub(crate) use deliveries::{deliveries, subscriptions};
 pub(crate) use presence::{clear, explain, get, set};
 pub(crate) use users::{import, list};
 pub(crate) use watch::watch;
@@ -32,20 +35,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(args: ServerArgs) -> anyhow::Result<Self> {
-        let mut tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-        if let Some(path) = &args.ca {
-            let pem = std::fs::read(path).with_context(|| format!("--ca {}", path.display()))?;
-            let certificate =
-                Certificate::from_pem(&pem).with_context(|| format!("--ca {}", path.display()))?;
-            tls = tls.root_certs(RootCerts::Specific(Arc::new(vec![certificate])));
-        }
-        let config = ureq::Agent::config_builder()
-            .tls_config(tls.build())
-            .timeout_global(Some(TIMEOUT))
-            .http_status_as_error(false)
-            .build();
-        Ok(Self { agent: config.into(), args })
+        Ok(Self { agent: agent(args.ca.as_deref())?, args })
     }
 
     /// An access token: the one given, one for the client id and secret given, or the emulator's.
@@ -142,6 +132,23 @@ impl Client {
     fn unreachable(&self) -> String {
         format!("no answer from {} (is `presenced dev` running? --url names another server)", self.args.url)
     }
+}
+
+/// A client that trusts one authority more, when there is one.
+pub(crate) fn agent(ca: Option<&Path>) -> anyhow::Result<ureq::Agent> {
+    let mut tls = TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    if let Some(path) = ca {
+        let pem = std::fs::read(path).with_context(|| format!("--ca {}", path.display()))?;
+        let certificate = Certificate::from_pem(&pem).with_context(|| format!("--ca {}", path.display()))?;
+        tls = tls.root_certs(RootCerts::Specific(Arc::new(vec![certificate])));
+    }
+    let config = ureq::Agent::config_builder()
+        .tls_config(tls.build())
+        .timeout_global(Some(TIMEOUT))
+        .http_status_as_error(false)
+        .build();
+    Ok(config.into())
 }
 
 fn read(mut response: ureq::http::Response<ureq::Body>) -> anyhow::Result<Value> {

@@ -199,11 +199,84 @@ fn users_are_imported_into_a_running_emulator() {
     assert_eq!(answer.error().0, 400);
 }
 
+/// The worked example of the contract, from standard input; the library's tests tell each way of tampering apart.
+#[test]
+fn a_notification_is_decrypted_at_the_shell_and_a_changed_one_is_told_apart() {
+    const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../identity/tests/vectors");
+    let vector = |name: &str| std::fs::read_to_string(format!("{VECTORS}/{name}")).unwrap().trim().to_owned();
+    let thumbprint = "DE6A74DA17C63F41B25B56FB827508067215A154";
+    let body = serde_json::json!({
+        "value": [{ "subscriptionId": "s", "changeType": "updated", "encryptedContent": {
+            "data": vector("data.base64"), "dataKey": vector("data-key.base64"),
+            "dataSignature": "tlnqWAln+S6b1WOFHpeTZpvE2QngBP9OZ/UPsqwVI5U=",
+            "encryptionCertificateId": "cert-1", "encryptionCertificateThumbprint": thumbprint,
+        } }],
+        "validationTokens": [vector("validation-token.jwt")],
+    })
+    .to_string();
+    let file = |name: &str| format!("{VECTORS}/{name}");
+    let arguments = [
+        ["decrypt", "--key"].map(str::to_owned).to_vec(),
+        vec![file("private-key.pem"), "--certificate".to_owned(), file("certificate.base64")],
+        vec!["--jwks".to_owned(), file("validation-keys.json")],
+    ]
+    .concat();
+    let decrypt = |body: &str, more: &[&str]| {
+        let mut child = Command::new(BINARY)
+            .args(&arguments)
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), body.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (is_right, said) = decrypt(&body, &[]);
+    assert!(is_right && said.contains("Busy/InACall") && said.contains("token 1: verified"), "{said}");
+    let (is_right, said) = decrypt(&body, &["-", "--json"]);
+    let shown: Value = serde_json::from_str(&said).unwrap();
+    assert!(is_right && shown["value"][0]["content"]["activity"] == "InACall", "{said}");
+    let (is_right, said) = decrypt(&body.replace("tlnqWAln", "tlnqWAlm"), &[]);
+    assert!(!is_right && said.contains("WRONG: dataSignature is wrong"), "{said}");
+}
+
+#[test]
+fn subscriptions_and_deliveries_are_looked_at_from_the_shell() {
+    let server = Server::dev();
+    let url = server.url();
+    let on_server = |arguments: &[&str]| succeeds(&[arguments, &["--url", &url]].concat());
+    assert_eq!(on_server(&["subscriptions"]), "");
+    assert_eq!(on_server(&["subscriptions", "--json"]).trim(), "[]");
+    let nobody = uuid::Uuid::from_u128(1).to_string();
+    for more in [&[][..], &["--replay-from", "x"]] {
+        let said = fails(&[&["deliveries", &nobody, "--url", &url], more].concat());
+        assert!(said.contains("ResourceNotFound"), "{said}");
+    }
+}
+
 #[test]
 fn help_and_completions_are_there() {
     let help = succeeds(&["--help"]);
-    for command in ["dev", "serve", "exec", "ca", "clock", "token", "get", "set", "clear", "explain", "users"]
-    {
+    for command in [
+        "dev",
+        "serve",
+        "exec",
+        "ca",
+        "clock",
+        "token",
+        "get",
+        "set",
+        "clear",
+        "explain",
+        "watch",
+        "decrypt",
+        "users",
+        "subscriptions",
+        "deliveries",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
     assert!(succeeds(&["completions", "bash"]).contains("_presenced"));

@@ -19,6 +19,34 @@ pub(crate) fn check(status: u16, body: &[u8]) {
     }
 }
 
+/// Panics where a body that a receiver was posted is not a `changeNotificationCollection` of the schema.
+#[track_caller]
+pub(crate) fn check_notifications(body: &[u8]) {
+    let body = serde_json::from_slice::<Value>(body).expect("a notification is JSON");
+    if let Err(complaint) = notifications(&body) {
+        panic!("a notification against the schema: {complaint}\n{body}");
+    }
+}
+
+fn notifications(body: &Value) -> Result<(), String> {
+    let name = "changeNotificationCollection";
+    let members = body.as_object().ok_or("a notification is an object")?;
+    structured(name, &schema().types[name], members, true, name)?;
+    let items = body["value"].as_array().into_iter().flatten();
+    items.map(|item| item.as_object().ok_or("an item is an object")).try_for_each(|item| {
+        // A change or a lifecycle event: the schema has one type for both.
+        let item = item?;
+        let has = |name: &str| item.get(name).is_some_and(|value| !value.is_null());
+        let of_change = ["changeType", "resource", "resourceData"];
+        match has("lifecycleEvent") {
+            true => of_change.iter().all(|name| !item.contains_key(*name)),
+            false => of_change.iter().all(|name| has(name)),
+        }
+        .then_some(())
+        .ok_or(format!("{name}: an item is neither a change nor a lifecycle event"))
+    })
+}
+
 /// What is wrong with an answer.
 fn answer(status: u16, body: &Value) -> Result<(), String> {
     let Some(members) = body.as_object() else { return Ok(()) };
@@ -73,6 +101,7 @@ fn type_of(members: &Map<String, Value>) -> Option<(String, bool, bool)> {
     let name = match name {
         "presences" => "presence",
         "users" => "user",
+        "subscriptions" => "subscription",
         other => other,
     };
     Some((name.to_owned(), !is_entity, selected))
@@ -139,6 +168,7 @@ fn typed(property: &Property, value: &Value, at: &str) -> Result<(), String> {
         "Edm.String" => value.is_string(),
         "Edm.Boolean" => value.is_boolean(),
         "Edm.Int32" | "Edm.Int64" => value.is_i64(),
+        "Edm.Guid" => value.as_str().is_some_and(|text| uuid::Uuid::parse_str(text).is_ok()),
         "Edm.Duration" => value.as_str().is_some_and(|text| text.parse::<jiff::Span>().is_ok()),
         "Edm.DateTimeOffset" => value.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok()),
         other => {
@@ -271,6 +301,49 @@ mod tests {
         assert!(answer(200, &selected).unwrap_err().contains("presence.activity"));
         let users = json!({ "@odata.context": "http://h/v1.0/$metadata#users", "value": [{ "id": "x", "shoeSize": 44 }] });
         assert!(answer(200, &users).unwrap_err().contains("no member shoeSize"));
+    }
+
+    #[test]
+    fn subscriptions_are_held_against_the_schema_alone_and_in_lists() {
+        let subscription = json!({
+            "id": "x", "resource": "communications/presences/x", "changeType": "updated", "clientState": null,
+            "notificationUrl": "https://r.example", "expirationDateTime": "2026-03-02T09:15:30.0000000Z"
+        });
+        let with = |name: &str, value: Value| {
+            let mut one = subscription.clone();
+            one[name] = value;
+            let list = json!({ "@odata.context": "http://h/v1.0/$metadata#subscriptions", "value": [one] });
+            one["@odata.context"] = json!("http://h/v1.0/$metadata#subscriptions/$entity");
+            let (one, list) = (answer(201, &one), answer(200, &list));
+            assert_eq!(one, list);
+            one
+        };
+        with("clientState", json!("s")).unwrap();
+        assert!(with("expirationDateTime", json!("soon")).unwrap_err().contains("is no Edm.DateTimeOffset"));
+        assert!(with("notificationUrl", json!(null)).unwrap_err().contains("may not be null"));
+        assert!(with("webPushEncryptionSecret", json!(null)).unwrap_err().contains("has no member"));
+    }
+
+    #[test]
+    fn notifications_are_held_against_the_schema() {
+        let change = json!({
+            "subscriptionId": "76222963-cc7b-42d2-882d-8aaa69cb2ba3", "tenantId": "84bd8158-6d4d-4958-8b9f-9d6445542f95",
+            "subscriptionExpirationDateTime": "2026-01-01T01:00:00.0000000Z", "clientState": null, "changeType": "updated",
+            "resource": "communications/presences/x",
+            "resourceData": { "@odata.type": "#microsoft.graph.presence", "@odata.id": "users/x/presence", "id": "x" }
+        });
+        let with = |name: &str, value: Value| {
+            let mut item = change.clone();
+            item[name] = value;
+            notifications(&json!({ "value": [item] }))
+        };
+        check_notifications(json!({ "value": [change] }).to_string().as_bytes());
+        assert!(with("subscriptionId", json!("7622")).unwrap_err().contains("is no Edm.Guid"));
+        assert!(with("changeType", json!("Updated")).unwrap_err().contains("is no graph.changeType"));
+        assert!(with("encryptedContent", json!({ "data": "" })).unwrap_err().contains("lacks"));
+        assert!(with("availability", json!("Busy")).unwrap_err().contains("has no member availability"));
+        assert!(with("lifecycleEvent", json!("missed")).unwrap_err().contains("neither"));
+        assert!(with("resourceData", json!(null)).unwrap_err().contains("neither"));
     }
 
     #[test]
