@@ -43,7 +43,14 @@ pub(crate) const CLIENTS: &[Client] = &[
         runner: || node("typescript", &["--import", "tsx", "run_scenarios.ts"]),
     },
     Client { name: "PnP graph", must_run: true, cannot: 1, runner: || node("pnp", &["run_scenarios.mjs"]) },
+    Client { name: "Java microsoft-graph + azure-identity", must_run: false, cannot: 4, runner: java },
 ];
+
+fn java() -> Result<Command, String> {
+    let mut command = Command::new("java");
+    command.arg("-cp").arg(install::java()?).arg("RunScenarios");
+    Ok(command)
+}
 
 fn python(script: &str) -> Result<Command, String> {
     let mut command = Command::new(install::python()?);
