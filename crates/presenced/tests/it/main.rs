@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod cli;
+mod connections;
 mod crash;
 mod exec;
 mod generated;
