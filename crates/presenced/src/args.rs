@@ -75,6 +75,12 @@ pub(crate) struct DevArgs {
     /// Keep nothing: presence, keys and certificates end with the process.
     #[arg(long)]
     pub(crate) in_memory: bool,
+    /// Stand in for graph.microsoft.com and login.microsoftonline.com, for programs whose addresses cannot be changed.
+    ///
+    /// The server's certificate then names them, too. It comes from a certificate authority of its own, so that trusting the
+    /// usual one never means trusting these names. See docs/sdks/hosts-file.md.
+    #[arg(long)]
+    pub(crate) as_graph: bool,
     /// How far to go beyond what the reference documents: `graph` refuses what is documented as refused, `extended` also
     /// lets applications write work locations and read more than 650 users at once.
     #[arg(long, env = "PRESENCED_PROFILE", default_value_t, value_name = "PROFILE")]
@@ -164,6 +170,9 @@ pub(crate) struct ServeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CaArgs {
+    /// The authority of `dev --as-graph`.
+    #[arg(long)]
+    pub(crate) as_graph: bool,
     /// Write to this file instead of standard output.
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,

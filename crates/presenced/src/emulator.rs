@@ -35,7 +35,12 @@ pub(crate) struct Options {
     pub(crate) profile: graph::Profile,
     /// Where Graph requests and their answers are recorded, if anywhere.
     pub(crate) record: Option<PathBuf>,
+    /// Whether the server's certificate names [`STOOD_IN_FOR`], too.
+    pub(crate) as_graph: bool,
 }
+
+/// The hosts that `--as-graph` stands in for: the API and where one signs in to it.
+const STOOD_IN_FOR: [&str; 2] = ["graph.microsoft.com", "login.microsoftonline.com"];
 
 /// A running emulator.
 pub(crate) struct Running {
@@ -65,8 +70,24 @@ pub(crate) fn data_dir(args: &DataArgs) -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// When files cannot be read or written.
-pub(crate) fn certificate_authority(data_dir: &Path) -> anyhow::Result<String> {
-    Ok(LocalCa::load_or_generate(&keys_dir(data_dir)?, &[], SystemClock::new(None).now())?.certificate_pem())
+pub(crate) fn certificate_authority(data_dir: &Path, as_graph: bool) -> anyhow::Result<String> {
+    let keys = authority_dir(data_dir, as_graph)?;
+    let ca = LocalCa::load_or_generate(&keys, &extra_names(as_graph), SystemClock::new(None).now())?;
+    Ok(ca.certificate_pem())
+}
+
+/// Where the authority is kept. The one that may vouch for names of Microsoft is another: it is made only when asked for, and
+/// whoever trusts the usual one has not trusted it.
+fn authority_dir(data_dir: &Path, as_graph: bool) -> anyhow::Result<PathBuf> {
+    let keys = keys_dir(data_dir)?;
+    let folder = if as_graph { keys.join("as-graph") } else { keys };
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    Ok(folder)
+}
+
+/// What the certificate names besides this machine.
+fn extra_names(as_graph: bool) -> Vec<String> {
+    if as_graph { STOOD_IN_FOR.map(str::to_owned).to_vec() } else { Vec::new() }
 }
 
 fn keys_dir(data_dir: &Path) -> anyhow::Result<PathBuf> {
@@ -94,11 +115,14 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     let (http_address, https_address) = (http.local_addr()?, https.local_addr()?);
     let certificate = {
         let now = wall_clock.now();
-        let ca = match &keys {
-            Some(folder) => LocalCa::load_or_generate(folder, &[], now)?,
-            None => LocalCa::generate(&[], now)?,
+        let names = extra_names(options.as_graph);
+        let ca = match &options.data_dir {
+            Some(folder) => {
+                LocalCa::load_or_generate(&authority_dir(folder, options.as_graph)?, &names, now)?
+            }
+            None => LocalCa::generate(&names, now)?,
         };
-        Arc::new(LocalCertificate::new(ca, Vec::new(), now)?)
+        Arc::new(LocalCertificate::new(ca, names, now)?)
     };
     let ca_pem = certificate.ca().certificate_pem();
 
@@ -112,6 +136,10 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     let mut config = IssuerConfig::new(seed::TENANT, base_url("https", https_address), signing_key.await??);
     config.domains = vec![seed::DOMAIN.to_owned()];
     config.base_urls = base_urls(https_address, http_address);
+    for host in extra_names(options.as_graph) {
+        config.base_urls.push(format!("https://{host}"));
+        config.base_urls.push(format!("https://{host}:{}", https_address.port()));
+    }
     let issuer = Issuer::new(config);
     let verifier = Verifier::new([issuer.trusted()]);
     let stop = watch::Sender::new(false);

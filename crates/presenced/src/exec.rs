@@ -31,6 +31,7 @@ pub(crate) fn run(args: ExecArgs) -> anyhow::Result<ExitCode> {
             data_dir: None,
             profile: graph::Profile::default(),
             record: args.record.clone(),
+            as_graph: false,
         })
         .await?;
 

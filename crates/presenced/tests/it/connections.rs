@@ -1,13 +1,19 @@
 //! What clients do with connections: many streams on one, two callers in turn, and no patience.
 
 use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+use tokio_rustls::TlsConnector;
 
 use crate::support::{Caller, JSON, Server, USER_A, parse_answer, shared};
 
@@ -16,18 +22,21 @@ const STREAMS: usize = 400;
 
 #[test]
 fn hundreds_of_streams_on_one_http2_connection_get_each_its_own_answer() {
-    let server = shared();
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::dev_in(folder.path());
+    let tls = tls_client(&folder.path().join("keys/ca.pem"));
     let users: Vec<_> = (0..STREAMS).map(|_| server.new_user()).collect();
     let app = Caller::application(&server);
     let (_, token) = app.authorization();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let answers = runtime.block_on(async {
-        let stream = tokio::net::TcpStream::connect(server.http).await.unwrap();
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", server.https_port())).await.unwrap();
+        let stream = tls.connect("localhost".try_into().unwrap(), stream).await.unwrap();
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         let requests = join_all(users.iter().map(|user| {
             let mut sender = sender.clone();
-            let request = http::Request::get(format!("http://{}/v1.0/users/{user}/presence", server.http))
+            let request = http::Request::get(format!("https://localhost/v1.0/users/{user}/presence"))
                 .header("authorization", token)
                 .body(Full::<Bytes>::default())
                 .unwrap();
@@ -87,6 +96,17 @@ fn a_client_that_does_not_wait_is_told_again_and_then_served() {
         assert_eq!((answer.status, answer.header("retry-after")), (429, Some("30")));
     }
     assert_eq!(app.get(&path).status, 200);
+}
+
+/// Speaks HTTP/2, and trusts the emulator.
+fn tls_client(ca: &Path) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    TlsConnector::from(Arc::new(config))
 }
 
 /// Reads one response with a Content-Length from a connection that goes on.

@@ -8,6 +8,7 @@ mod crash;
 mod exec;
 mod generated;
 mod graph_api;
+mod hosts_file;
 mod python_sdk;
 mod schema;
 mod sdk;
