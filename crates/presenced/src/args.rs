@@ -410,6 +410,10 @@ pub(crate) struct ClearArgs {
 pub(crate) struct ExplainArgs {
     /// Object id or user principal name.
     pub(crate) user: String,
+    /// The instant to explain, such as 2026-03-02T08:00:00Z: as it was since the last change of the user's record, or as it
+    /// will be if nobody writes. Now when left out.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     #[command(flatten)]

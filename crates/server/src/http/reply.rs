@@ -13,7 +13,7 @@ use http::header::{
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Either, Full};
-use presence::Timestamp;
+use presence::{Outcome, Timestamp};
 
 use crate::scim::{self, ScimType};
 
@@ -41,6 +41,8 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
     /// Where what was created is, for the `Location` header.
     pub(crate) location: Option<String>,
+    /// What a presence write has come to, for its header.
+    pub(crate) outcome: Option<Outcome>,
     /// What follows the body for as long as the client listens; a batch has no use for it.
     pub(crate) stream: Option<UnsyncBoxBody<Bytes, Infallible>>,
 }
@@ -89,6 +91,9 @@ impl Envelope<'_> {
         }
         if let Some(location) = &reply.location {
             insert(&mut response, LOCATION, location);
+        }
+        if let Some(outcome) = &reply.outcome {
+            insert(&mut response, headers::OUTCOME, &graph::explanation::outcome_header(outcome));
         }
         if reply.is_odata {
             insert(&mut response, headers::ODATA_VERSION.0, headers::ODATA_VERSION.1);
