@@ -20,6 +20,10 @@ use clap::{CommandFactory, Parser};
 
 use crate::args::{Cli, Command, LogArgs, LogFormat, UsersCommand};
 
+/// A request makes and drops some dozens of small pieces; see docs/performance.md for what the choice is worth.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Dev(args) => dev::run(args),

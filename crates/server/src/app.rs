@@ -154,12 +154,11 @@ impl Handler for App {
         let request_id = self.ids.guid().to_string();
         let (mut head, body) = request.into_parts();
         let client_request_id = client_request_id(&head.headers).map(str::to_owned);
-        let authorization_uri = format!("{origin}/common/oauth2/authorize");
         let envelope = Envelope {
             request_id: &request_id,
             client_request_id: client_request_id.as_deref(),
             diagnostic: &self.diagnostic,
-            authorization_uri: &authorization_uri,
+            origin: &origin,
             tls: peer.tls,
             date: self.wall_clock.now(),
         };
@@ -296,9 +295,11 @@ fn log(
     cause: Option<String>,
     duration: std::time::Duration,
 ) {
+    use tracing::field::display;
+
     let operation = facts.operation.map_or("-", Operation::name);
-    let app = facts.app.map_or_else(|| "-".to_owned(), |app| app.to_string());
-    let tenant = facts.tenant.map_or_else(|| "-".to_owned(), |tenant| tenant.to_string());
+    // Formatted only where a line is written: nobody may listen.
+    let (app, tenant) = (facts.app.map(display), facts.tenant.map(display));
     let (status, duration_ms) = (status.as_u16(), duration.as_secs_f64() * 1_000.0);
     if status >= 500 {
         let cause = cause.unwrap_or_default();
