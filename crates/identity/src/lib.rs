@@ -35,6 +35,6 @@ pub use keys::{KeyError, SigningKey};
 pub use registry::{Application, Registry, Secret, SecretDigest, User, generate_secret};
 pub use tls::{LocalCertificate, ReloadableCertificate, TlsError, server_config};
 pub use verify::{
-    CLOCK_SKEW_SECS, ClaimMapping, GRAPH_AUDIENCES, TOKEN_BYTES_MAX, TrustedIssuer, VERIFIED_TOKENS_MAX,
-    Verifier,
+    CLOCK_SKEW_SECS, ClaimMapping, GRAPH_AUDIENCES, Remembrance, TOKEN_BYTES_MAX, TrustedIssuer,
+    VERIFIED_TOKENS_MAX, Verifier,
 };

@@ -72,6 +72,9 @@ pub(crate) struct DevArgs {
     /// Address of the plain HTTP listener; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:7080", value_name = "ADDRESS")]
     pub(crate) http: SocketAddr,
+    /// Address of a listener with nothing but Prometheus metrics, at /metrics; none when left out.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<SocketAddr>,
     /// Keep nothing: presence, keys and certificates end with the process.
     #[arg(long)]
     pub(crate) in_memory: bool,

@@ -15,6 +15,7 @@ pub(crate) fn run(args: DevArgs) -> anyhow::Result<()> {
         let running = emulator::start(Options {
             https: args.https,
             http: args.http,
+            metrics: args.metrics,
             data_dir,
             profile: args.profile,
             record: None,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use server::directory::with_kept;
 use server::emulator::Refusals;
 use server::http::connection::{Listener, serve};
+use server::metrics::{MeasuredStore, MetricsPage};
 use server::{App, Emulator, Parts, Recorder, Throttle, loops};
 use store::{Memory, Store};
 use tokio::net::TcpListener;
@@ -30,6 +31,8 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(60 * 60);
 pub(crate) struct Options {
     pub(crate) https: SocketAddr,
     pub(crate) http: SocketAddr,
+    /// Where metrics are read, if anywhere.
+    pub(crate) metrics: Option<SocketAddr>,
     /// `None`: nothing is kept.
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) profile: graph::Profile,
@@ -131,7 +134,8 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     let clock_file = options.data_dir.as_deref().map(|folder| folder.join("clock.json"));
     let clock = Arc::new(clock(store.latest().await?, clock_file.as_deref())?);
     let directory = with_kept(seed::directory()?, store.as_ref()).await?;
-    let engine = Arc::new(Engine::new(store.clone(), clock.clone()));
+    let (measured, commits) = MeasuredStore::new(store.clone());
+    let engine = Arc::new(Engine::new(Arc::new(measured), clock.clone()));
 
     let mut config = IssuerConfig::new(seed::TENANT, base_url("https", https_address), signing_key.await??);
     config.domains = vec![seed::DOMAIN.to_owned()];
@@ -174,11 +178,18 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
         Ok(false) => {}
         Err(error) => tracing::warn!(%error, "the server certificate cannot be renewed"),
     };
-    let tasks = vec![
+    let mut tasks = Vec::new();
+    if let Some(address) = options.metrics {
+        let page = Arc::new(MetricsPage::new(app.clone(), Some(commits), env!("CARGO_PKG_VERSION")));
+        let listener = Listener::new(bind(address).await?, None);
+        tasks.push(loops::start(serve(vec![listener], page, stop.subscribe())));
+        tasks.push(loops::start(loops::census(app.clone(), stop.subscribe())));
+    }
+    tasks.extend([
         loops::start(serve(listeners, app.clone(), stop.subscribe())),
         loops::start(loops::ticker(engine, stop.subscribe())),
         loops::start(loops::every(RENEWAL_INTERVAL, renew, stop.subscribe())),
-    ];
+    ]);
     Ok(Running { https: https_address, http: http_address, ca_pem, app, store, stop, tasks })
 }
 

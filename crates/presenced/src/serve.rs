@@ -15,6 +15,7 @@ use presence::TenantId;
 use server::directory::{Directory, Tenant, keep_users, with_kept};
 use server::http::connection::{Listener, serve};
 use server::import::{ImportFormat, read_users};
+use server::metrics::{MeasuredStore, MetricsPage};
 use server::{App, Parts, Throttle, loops};
 use store::{Embedded, Memory, Options, Store};
 use tokio::net::TcpListener;
@@ -46,7 +47,8 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     let wall_clock: Arc<dyn Clock> = Arc::new(SystemClock::new(None));
     let directory = with_kept(directory(&config)?, store.as_ref()).await?;
     let issuers = issuers(&config, &directory)?;
-    let engine = Arc::new(Engine::new(store.clone(), clock));
+    let (measured, commits) = MeasuredStore::new(store.clone());
+    let engine = Arc::new(Engine::new(Arc::new(measured), clock));
     let stop = watch::Sender::new(false);
     let app = Arc::new(App::new(Parts {
         engine: engine.clone(),
@@ -83,6 +85,12 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     }
     for address in &config.listen.http {
         listeners.push(Listener::new(bind(*address).await?, None));
+    }
+    if let Some(address) = config.metrics.listen {
+        let page = Arc::new(MetricsPage::new(app.clone(), Some(commits), env!("CARGO_PKG_VERSION")));
+        let listener = Listener::new(bind(address).await?, None);
+        tasks.push(loops::start(serve(vec![listener], page, stop.subscribe())));
+        tasks.push(loops::start(loops::census(app.clone(), stop.subscribe())));
     }
     tasks.push(loops::start(serve(listeners, app, stop.subscribe())));
     tasks.push(loops::start(loops::ticker(engine, stop.subscribe())));

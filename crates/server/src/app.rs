@@ -25,6 +25,7 @@ use crate::http::encode;
 use crate::http::error::Refusal;
 use crate::http::reply::{Envelope, Reply, ResponseBody, full, in_full};
 use crate::limits::{CLIENT_REQUEST_ID_CHARS_MAX, FEEDS_MAX};
+use crate::metrics::Metrics;
 use crate::throttle::Throttle;
 
 /// Everything a server is made of. Whoever builds it decides what it runs on.
@@ -73,6 +74,8 @@ pub struct App {
     pub(crate) emulator: Option<Emulator>,
     public_url: Option<String>,
     diagnostic: HeaderValue,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
     pub(crate) position_seal: PositionSeal,
     /// The places for feeds.
     pub(crate) feeds: Arc<Semaphore>,
@@ -99,6 +102,7 @@ impl App {
             position_seal: PositionSeal::new(&parts.position_key),
             feeds: Arc::new(Semaphore::new(FEEDS_MAX)),
             stop: parts.stop,
+            metrics: Metrics::new(),
             diagnostic: diagnostic.unwrap_or_else(|_| HeaderValue::from_static("{}")),
         }
     }
@@ -174,7 +178,9 @@ impl Handler for App {
         if head.method == http::Method::HEAD {
             *response.body_mut() = full(Bytes::new());
         }
-        log(&request_id, &head.method, response.status(), facts, cause, started.elapsed());
+        let took = started.elapsed();
+        self.metrics.request(head.uri.path(), facts.operation, response.status().as_u16(), took);
+        log(&request_id, &head.method, response.status(), facts, cause, took);
         response
     }
 }

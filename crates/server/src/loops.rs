@@ -7,6 +7,9 @@ use std::time::Duration;
 use engine::Engine;
 use tokio::sync::watch;
 
+use crate::app::App;
+use crate::metrics::census::CENSUS_INTERVAL;
+
 /// How long the ticker waits after a store that did not answer.
 const TICK_RETRY: Duration = Duration::from_secs(1);
 
@@ -31,6 +34,22 @@ pub async fn ticker(engine: Arc<Engine>, mut stop: watch::Receiver<bool>) {
         };
         tokio::select! {
             () = step => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Counts people over and over, until `stop` turns true.
+pub async fn census(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let round = async {
+            if let Err(error) = app.take_census().await {
+                tracing::warn!(%error, "people could not be counted; the numbers of before stay");
+            }
+            tokio::time::sleep(CENSUS_INTERVAL).await;
+        };
+        tokio::select! {
+            () = round => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }

@@ -205,6 +205,11 @@ pub trait Store: Send + Sync + 'static {
     /// Puts and deletes documents, all or none of them, and answers only when that is durable.
     async fn put_documents(&self, documents: Vec<Document>) -> Result<(), StoreError>;
 
+    /// What can be said about the work of a store that keeps things on a disk.
+    fn status(&self) -> Option<Status> {
+        None
+    }
+
     /// Finishes what was accepted and lets go of files and locks. Later calls answer
     /// [`StoreError::Unavailable`].
     async fn close(&self) -> Result<(), StoreError>;

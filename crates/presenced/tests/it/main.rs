@@ -9,6 +9,7 @@ mod exec;
 mod generated;
 mod graph_api;
 mod hosts_file;
+mod metrics;
 mod python_sdk;
 mod schema;
 mod sdk;

@@ -296,6 +296,10 @@ impl Store for Embedded {
         self.ask(bytes, |reply| Change::Documents { documents, reply }).await
     }
 
+    fn status(&self) -> Option<Status> {
+        Some(Embedded::status(self))
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         if self.shared.is_closed.swap(true, Ordering::Relaxed) {
             return Err(closed());
