@@ -14,6 +14,7 @@
 mod aadsts;
 mod ca;
 mod caller;
+mod certificate;
 mod claims;
 mod discovery;
 mod error;
@@ -28,6 +29,7 @@ mod verify;
 
 pub use ca::{CaError, LocalCa};
 pub use caller::{Caller, CallerKind, Permissions};
+pub use certificate::CertificateFacts;
 pub use error::{TokenError, bearer};
 pub use issuer::{ACCESS_TOKEN_LIFETIME_SECS, Issuer, IssuerConfig, Request};
 pub use jwks::{Algorithm, KeySet, VerificationKey};

@@ -32,6 +32,11 @@ pub(crate) enum Command {
     Exec(ExecArgs),
     /// Run a server as its configuration file says.
     Serve(ServeArgs),
+    /// Look for what is or will soon be wrong with a server's set-up, and say what to do about it.
+    ///
+    /// Configuration, users, certificate, folder and disk, ports, clock, and the server as its clients reach it. It changes
+    /// nothing and may run beside the server, best as the user the server runs as. Exits with 1 when something does not work.
+    Doctor(DoctorArgs),
     /// Print the certificate authority of `presenced dev` as PEM, to be trusted by clients.
     Ca(CaArgs),
     /// Look at or move the clock of a running emulator.
@@ -169,6 +174,18 @@ pub(crate) struct ServeArgs {
     pub(crate) check: bool,
     #[command(flatten)]
     pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The configuration file.
+    #[arg(long, env = "PRESENCED_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: PathBuf,
+    /// PEM file with the certificate authority to trust when the server is asked by its public URL.
+    #[arg(long, env = "PRESENCED_CA", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ mod args;
 mod client;
 mod config;
 mod dev;
+mod doctor;
 mod emulator;
 mod exec;
 mod explanation;
@@ -29,6 +30,10 @@ fn main() -> ExitCode {
         Command::Dev(args) => dev::run(args),
         Command::Exec(args) => return exec::run(args).unwrap_or_else(|error| fail(&error)),
         Command::Serve(args) => serve::run(args),
+        Command::Doctor(args) => match doctor::run(&args) {
+            true => Ok(()),
+            false => return ExitCode::FAILURE,
+        },
         Command::Ca(args) => dev::print_ca(args),
         Command::Clock(args) => client::clock(args),
         Command::Token(args) => client::token(args),

@@ -148,7 +148,7 @@ async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// The directory of a configuration: users of the file and of its user files, later ones replacing.
-fn directory(config: &Config) -> anyhow::Result<Directory> {
+pub(crate) fn directory(config: &Config) -> anyhow::Result<Directory> {
     let mut directory = Directory::default();
     for tenant in &config.tenants {
         let id: TenantId = tenant.id.parse()?;

@@ -5,6 +5,7 @@ mod bad_input;
 mod cli;
 mod connections;
 mod crash;
+mod doctor;
 mod exec;
 mod generated;
 mod graph_api;

@@ -153,6 +153,20 @@ fn a_server_with_tls_secrets_and_user_files_serves_presence() {
 }
 
 #[test]
+fn the_doctor_finds_a_running_server_ready_and_in_time() {
+    let server = Serving::start("");
+    let folder = server.folder.path();
+    let mut doctor = Command::new(BINARY);
+    doctor.arg("doctor").arg("--config").arg(folder.join("presenced.toml"));
+    let output = doctor.arg("--ca").arg(folder.join("certificate.pem")).output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{told}");
+    for line in ["good     public_url: the server is ready", "good     clock: ", "warning  listen "] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+}
+
+#[test]
 fn health_is_told_and_the_emulators_resources_do_not_exist() {
     let server = Serving::start("");
     for path in ["/healthz", "/readyz"] {
