@@ -32,6 +32,12 @@ pub(crate) enum Command {
     Exec(ExecArgs),
     /// Run a server as its configuration file says.
     Serve(ServeArgs),
+    /// Copy what a server keeps, while it runs or not: presence, directory and keys.
+    ///
+    /// The copy is opened to see that it is whole. It has everything that was answered before the command began.
+    Backup(BackupArgs),
+    /// Put a backup back into a data folder that has neither store nor keys.
+    Restore(RestoreArgs),
     /// Look for what is or will soon be wrong with a server's set-up, and say what to do about it.
     ///
     /// Configuration, users, certificate, folder and disk, ports, clock, and the server as its clients reach it. It changes
@@ -174,6 +180,26 @@ pub(crate) struct ServeArgs {
     pub(crate) check: bool,
     #[command(flatten)]
     pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The configuration file of the server.
+    #[arg(long, env = "PRESENCED_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: PathBuf,
+    /// Where to: a folder that is empty or not there yet. Whoever can read it can make tokens.
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The configuration file of the server, which must not be running.
+    #[arg(long, env = "PRESENCED_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: PathBuf,
+    /// The folder that `backup` wrote.
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) from: PathBuf,
 }
 
 #[derive(Debug, Args)]

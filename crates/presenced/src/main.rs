@@ -4,6 +4,7 @@
 //! test of its own lives behind it.
 
 mod args;
+mod backup;
 mod client;
 mod config;
 mod dev;
@@ -30,6 +31,8 @@ fn main() -> ExitCode {
         Command::Dev(args) => dev::run(args),
         Command::Exec(args) => return exec::run(args).unwrap_or_else(|error| fail(&error)),
         Command::Serve(args) => serve::run(args),
+        Command::Backup(args) => backup::back_up(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Doctor(args) => match doctor::run(&args) {
             true => Ok(()),
             false => return ExitCode::FAILURE,

@@ -50,6 +50,7 @@
 //! | opening from a snapshot / from logs | 0.7 s / 0.8 s | 12 s / 16 s |
 //! | writing a snapshot | 0.2 s | 6 s |
 
+mod backup;
 mod compaction;
 mod entry;
 mod error;
@@ -72,6 +73,7 @@ use parking_lot::Mutex;
 use presence::{Timestamp, UserKey};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+pub use backup::BackupError;
 pub use error::OpenError;
 pub use recover::{Recovery, TornTail};
 
