@@ -11,6 +11,7 @@ use std::process::Command;
 /// When something cannot be built, or the benchmark fails.
 #[expect(clippy::disallowed_methods, reason = "the target folder is named by the environment")]
 pub(crate) fn run(arguments: impl Iterator<Item = String>) -> Result<(), String> {
+    let mut arguments = arguments.peekable();
     for package in ["presenced", "bench"] {
         let built =
             Command::new(env!("CARGO")).args(["build", "--release", "--quiet", "-p", package]).status();
@@ -20,7 +21,10 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> Result<(), String>
     }
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     let release = std::env::var_os("CARGO_TARGET_DIR").map_or(target, PathBuf::from).join("release");
+    // The one subcommand for people; without it, servers are compared.
+    let subcommand = arguments.next_if(|argument| argument == "scale");
     let run = Command::new(release.join("bench"))
+        .args(subcommand)
         .arg("--presenced")
         .arg(release.join("presenced"))
         .args(arguments)

@@ -77,9 +77,7 @@ impl Server {
 
     /// Resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        Ok(line.split_whitespace().next().context("no VmRSS")?.parse::<u64>()? * 1024)
+        resident_bytes(&self.child.id().to_string())
     }
 }
 
@@ -98,6 +96,13 @@ pub(crate) fn cpu(process: &str) -> anyhow::Result<Duration> {
     let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
     let ticks = ticks.sum::<Result<u64, _>>()?;
     Ok(Duration::from_secs_f64(ticks as f64 / TICKS_PER_SEC))
+}
+
+/// Resident memory of a process in bytes; `self` is this one.
+pub(crate) fn resident_bytes(process: &str) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.split_whitespace().next().context("no VmRSS")?.parse::<u64>()? * 1024)
 }
 
 /// A free port of this machine.

@@ -7,8 +7,10 @@
 
 mod child;
 mod generator;
+mod population;
 mod reference;
 mod report;
+mod scale;
 mod scenario;
 mod traffic;
 mod world;
@@ -23,6 +25,7 @@ use serde_json::json;
 use crate::child::Server;
 use crate::reference::ReferenceArgs;
 use crate::report::machine;
+use crate::scale::{OpenArgs, ScaleArgs};
 use crate::scenario::{Plan, SCENARIOS, Scenario};
 use crate::world::{Present, World, now};
 
@@ -37,6 +40,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measure size: memory, restart, a storm, a day, the ticker.
+    Scale(ScaleArgs),
+    /// Open a store and say what it takes.
+    #[command(hide = true)]
+    Open(OpenArgs),
     /// Serve constants: the reference. The benchmark starts it itself.
     #[command(hide = true)]
     Reference(ReferenceArgs),
@@ -66,11 +74,17 @@ struct CompareArgs {
     log: String,
 }
 
+/// presenced's: the reference must not lose by its allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let cli = Cli::parse();
     let outcome = match &cli.command {
         Some(Command::Reference(args)) => reference::run(args),
+        Some(Command::Scale(args)) => scale::run(args),
+        Some(Command::Open(args)) => scale::open(args),
         None => compare(&cli.compare),
     };
     match outcome {

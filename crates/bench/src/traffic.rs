@@ -16,6 +16,8 @@ pub(crate) enum Traffic {
     Change,
     /// `getPresencesByUserId` for so many people.
     Batch(usize),
+    /// `setPresence` of everybody once, this many clients sharing the people.
+    Arrive(u64),
     /// 70 % batch reads of 50, 20 % refreshes, 10 % changes.
     MixedDay,
 }
@@ -85,6 +87,11 @@ impl Client {
             Traffic::GetOne => self.get_one(ask),
             Traffic::Refresh => self.refresh(ask),
             Traffic::Change => self.change(ask),
+            Traffic::Arrive(clients) => {
+                let somebody = (self.number + self.changes * clients) % self.people;
+                self.changes += 1;
+                set(ask, somebody, "Available", "Available");
+            }
             Traffic::Batch(size) => self.batch(ask, size),
             Traffic::MixedDay => match self.random.below(10) {
                 0..7 => self.batch(ask, MIXED_BATCH),

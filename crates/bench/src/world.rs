@@ -81,6 +81,12 @@ impl World {
         Ok(world)
     }
 
+    /// The same without users and certificate, for what needs no server.
+    pub(crate) fn without_users(folder: &Path, people: u64) -> anyhow::Result<Self> {
+        let world = Self::new(folder, 0)?;
+        Ok(Self { people, ..world })
+    }
+
     fn write_users(&self) -> anyhow::Result<()> {
         let mut csv = String::from("id,userPrincipalName\n");
         for number in 0..self.people {

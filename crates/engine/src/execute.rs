@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
-use presence::{Command, Timestamp, UserKey, UserPresence};
+use presence::{Command, Outcome, Timestamp, UserKey, UserPresence};
 use store::{Commit, StoreError, Version};
 
 use crate::{Engine, EngineError};
@@ -19,6 +19,8 @@ pub struct Applied {
     pub version: Version,
     /// The instant at which the command took effect.
     pub now: Timestamp,
+    /// Whether people see what was asked for.
+    pub outcome: Outcome,
 }
 
 impl Engine {
@@ -32,6 +34,7 @@ impl Engine {
         for _ in 0..COMMIT_ATTEMPTS_MAX {
             let mut stored = self.store.load(&[user]).await?.pop().unwrap_or_default();
             let now = self.clock.now();
+            let claim = stored.presence.claim(&command, now);
             let changes = stored.presence.execute(command.clone(), now)?;
             let wake_at = stored.presence.next_change(now);
             let presence = stored.presence.clone();
@@ -40,7 +43,8 @@ impl Engine {
             match self.store.commit(commit).await {
                 Ok(version) => {
                     self.nudge(wake_at);
-                    return Ok(Applied { presence, version, now });
+                    let outcome = presence.outcome(&claim, now);
+                    return Ok(Applied { presence, version, now, outcome });
                 }
                 Err(StoreError::Conflict) => {} // Someone else won: decide again on fresh data.
                 Err(error) => return Err(error.into()),

@@ -1,9 +1,10 @@
 //! JSON of our own `GET /_presenced/v1/users/{id}/presence/explanation`: every input of a presence, the rule that
-//! chose, and what lost to what. Graph has nothing like it; the words are the project's own.
+//! chose, and what lost to what; and the header `Presenced-Outcome` of every write. Graph has nothing like them; the words
+//! are the project's own.
 
 use presence::{
-    AppId, AutomaticInput, Explanation, Fade, Location, LocationOutcome, Pair, PlaceId, PreferredOutcome,
-    Rule, ScheduledInput, SessionInput, SessionOutcome, Timestamp, UserId,
+    AppId, AutomaticInput, Decider, Explanation, Fade, Instead, Location, LocationOutcome, Outcome, Pair,
+    PlaceId, PreferredOutcome, Rule, ScheduledInput, SessionInput, SessionOutcome, Timestamp, UserId,
 };
 use serde_json::{Map, Value, json};
 
@@ -11,8 +12,14 @@ use crate::presence_reply::{Reader, write_sequence_number};
 use crate::{time, words};
 
 /// The explanation of a user's presence, as JSON. As in the presence itself, only the owner sees when a status message
-/// was published and when it ends (§3.3).
-pub fn to_json(user: UserId, explanation: &Explanation, reader: Reader) -> Vec<u8> {
+/// was published and when it ends (§3.3). `name_of` is what people call an application, for those that are known.
+pub fn to_json(
+    user: UserId,
+    explanation: &Explanation,
+    reader: Reader,
+    name_of: &dyn Fn(AppId) -> Option<String>,
+) -> Vec<u8> {
+    let at = explanation.at;
     let is_owner = reader == Reader::Owner;
     let next_change = explanation.next_change.map(|next| {
         let mut value = pair(next.pair);
@@ -26,7 +33,7 @@ pub fn to_json(user: UserId, explanation: &Explanation, reader: Reader) -> Vec<u
         "sequenceNumber": sequence_number(explanation),
         "rule": rule(explanation.rule),
         "outOfOfficeShown": explanation.out_of_office_shown,
-        "sessions": explanation.sessions.iter().map(session).collect::<Vec<_>>(),
+        "sessions": explanation.sessions.iter().map(|input| session(input, at, name_of)).collect::<Vec<_>>(),
         "preferredPresence": preferred(explanation),
         "outOfOffice": explanation.out_of_office.as_ref().map(|input| json!({
             "message": input.out_of_office.message(),
@@ -39,13 +46,50 @@ pub fn to_json(user: UserId, explanation: &Explanation, reader: Reader) -> Vec<u
             "publishedAt": is_owner.then(|| instant(input.status_message.published_at)),
             "expiresAt": input.status_message.expires_at.filter(|_| is_owner).map(instant),
         })),
-        "workLocation": work_location(explanation),
+        "workLocation": work_location(explanation, name_of),
         "nextChange": next_change,
     })));
     serde_json::to_vec(&value).expect("a Value is always JSON")
 }
 
-fn session(input: &SessionInput) -> Value {
+/// The header that says what a write has come to, as a structured field item (RFC 8941): `visible`, `hidden` or
+/// `unchanged`; with `by`, what is shown instead, the `application` whose session or location that is, and `until`, the
+/// instant from which something else is, if nobody writes.
+pub fn outcome_header(outcome: &Outcome) -> String {
+    let (word, instead) = match outcome {
+        Outcome::Visible => return "visible".to_owned(),
+        Outcome::Hidden(instead) => ("hidden", instead),
+        Outcome::Unchanged(instead) => ("unchanged", instead),
+    };
+    let Instead { by, until } = instead;
+    let (by, app) = decider(*by);
+    let mut header = format!("{word};by={by}");
+    if let Some(app) = app {
+        header.push_str(&format!(";application=\"{app}\""));
+    }
+    if let Some(until) = until {
+        header.push_str(&format!(";until=\"{}\"", time::format_timestamp(*until)));
+    }
+    header
+}
+
+fn decider(by: Decider) -> (&'static str, Option<AppId>) {
+    match by {
+        Decider::NoSession => ("noSession", None),
+        Decider::PreferredPresence => ("preferredPresence", None),
+        Decider::Session(app) => ("session", Some(app)),
+        Decider::NoLocation => ("noLocation", None),
+        Decider::ManualLocation => ("manualLocation", None),
+        Decider::AutomaticLocation(app) => ("automaticLocation", Some(app)),
+        Decider::ScheduledLocation => ("scheduledLocation", None),
+        Decider::StatusMessage => ("statusMessage", None),
+        Decider::NoStatusMessage => ("noStatusMessage", None),
+        Decider::OutOfOffice => ("outOfOffice", None),
+        Decider::InOffice => ("inOffice", None),
+    }
+}
+
+fn session(input: &SessionInput, at: Timestamp, name_of: &dyn Fn(AppId) -> Option<String>) -> Value {
     let (outcome, by) = match input.outcome {
         SessionOutcome::Shown => ("shown", None),
         SessionOutcome::HiddenByPreferred => ("hiddenByPreferredPresence", None),
@@ -55,8 +99,10 @@ fn session(input: &SessionInput) -> Value {
     let mut value = pair(input.pair);
     value.extend(object(json!({
         "application": application(input.session.app),
+        "applicationName": name_of(input.session.app),
         "set": pair(input.session.pair.pair()),
         "setAt": instant(input.session.set_at),
+        "age": time::format_duration(at.duration_since(input.session.set_at)),
         "fade": match input.fade {
             Fade::Fresh => "fresh",
             Fade::Inactive => "inactive",
@@ -85,7 +131,10 @@ fn preferred(explanation: &Explanation) -> Option<Value> {
     })
 }
 
-fn work_location(explanation: &Explanation) -> Value {
+/// Segments stand in the order in which they begin, which their instants with seven digits might not tell.
+fn work_location(explanation: &Explanation, name_of: &dyn Fn(AppId) -> Option<String>) -> Value {
+    let mut segments: Vec<_> = explanation.scheduled.iter().collect();
+    segments.sort_by_key(|input| input.scheduled.starts_at);
     json!({
         "source": words::location_source(explanation.location_source),
         "workLocationType": explanation.location_kind.map_or(words::UNSPECIFIED, words::location_kind),
@@ -96,14 +145,15 @@ fn work_location(explanation: &Explanation) -> Value {
             value.insert("expiresAt".into(), instant(input.manual.expires_at));
             value
         }),
-        "automatic": explanation.automatic.iter().map(automatic).collect::<Vec<_>>(),
-        "scheduled": explanation.scheduled.iter().map(scheduled).collect::<Vec<_>>(),
+        "automatic": explanation.automatic.iter().map(|input| automatic(input, name_of)).collect::<Vec<_>>(),
+        "scheduled": segments.into_iter().map(scheduled).collect::<Vec<_>>(),
     })
 }
 
-fn automatic(input: &AutomaticInput) -> Map<String, Value> {
+fn automatic(input: &AutomaticInput, name_of: &dyn Fn(AppId) -> Option<String>) -> Map<String, Value> {
     let mut value = location(&input.automatic.location, input.outcome);
     value.insert("application".into(), application(input.automatic.app));
+    value.insert("applicationName".into(), name_of(input.automatic.app).into());
     value.insert("setAt".into(), instant(input.automatic.set_at));
     value.insert("expiresAt".into(), instant(input.automatic.expires_at));
     value
@@ -182,6 +232,7 @@ mod tests {
             UserId::from_u128(9),
             &user.explain(at.parse().unwrap()),
             Reader::Owner,
+            &|app| (app == AppId::from_u128(1)).then(|| "Desk".to_owned()),
         ))
         .unwrap()
     }
@@ -199,7 +250,8 @@ mod tests {
         let now = "2026-03-02T08:00:00Z".parse().unwrap();
         user.apply(presence::Command::SetStatusMessage(Some(message)), now).unwrap();
         let seen = |reader| -> Value {
-            serde_json::from_slice(&to_json(UserId::from_u128(9), &user.explain(now), reader)).unwrap()
+            serde_json::from_slice(&to_json(UserId::from_u128(9), &user.explain(now), reader, &|_| None))
+                .unwrap()
         };
         assert_eq!(seen(Reader::Owner)["statusMessage"]["expiresAt"], "2026-03-02T15:00:00.0000000Z");
         let other = &seen(Reader::Other)["statusMessage"];
@@ -224,9 +276,11 @@ mod tests {
             value["sessions"][0],
             json!({
                 "application": "00000000-0000-0000-0000-000000000001",
+                "applicationName": "Desk",
                 "set": {"availability": "Available", "activity": "Available"},
                 "availability": "Available", "activity": "AvailableInactive",
                 "setAt": "2026-03-02T08:00:00.0000000Z",
+                "age": "PT6M",
                 "fade": "inactive",
                 "nextFadeAt": "2026-03-02T08:10:00.0000000Z",
                 "expiresAt": "2026-03-02T09:00:00.0000000Z",
@@ -294,6 +348,19 @@ mod tests {
         assert_eq!(location["automatic"][0]["hiddenBy"], "manual");
         assert_eq!(location["automatic"][0]["expiresAt"], "2026-03-03T00:00:00.0000000Z");
         assert_eq!(value["statusMessage"]["content"], "x");
+    }
+
+    #[test]
+    fn what_a_write_has_come_to_is_one_structured_field() {
+        assert_eq!(outcome_header(&Outcome::Visible), "visible");
+        let until = "2026-03-02T09:00:00Z".parse().ok();
+        let by = Decider::Session(AppId::from_u128(1));
+        assert_eq!(
+            outcome_header(&Outcome::Hidden(Instead { by, until })),
+            "hidden;by=session;application=\"00000000-0000-0000-0000-000000000001\";until=\"2026-03-02T09:00:00.0000000Z\""
+        );
+        let instead = Instead { by: Decider::NoSession, until: None };
+        assert_eq!(outcome_header(&Outcome::Unchanged(instead)), "unchanged;by=noSession");
     }
 
     #[test]

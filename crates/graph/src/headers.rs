@@ -12,6 +12,8 @@ pub const ODATA_VERSION: (&str, &str) = ("odata-version", "4.0");
 pub const CACHE_CONTROL: (&str, &str) = ("cache-control", "no-cache");
 /// `Strict-Transport-Security`: only over TLS.
 pub const STRICT_TRANSPORT_SECURITY: (&str, &str) = ("strict-transport-security", "max-age=31536000");
+/// `Presenced-Outcome`: ours, on every presence write; see [`crate::explanation::outcome_header`].
+pub const OUTCOME: &str = "presenced-outcome";
 /// `ConsistencyLevel`: the request header that advanced directory queries need, with the value `eventual`.
 pub const CONSISTENCY_LEVEL: &str = "consistencylevel";
 /// `Content-Type` of an error: without OData parameters.

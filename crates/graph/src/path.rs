@@ -4,6 +4,7 @@
 //! method, and [`Route::operation`] is asked later.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use percent_encoding::percent_decode_str;
 use presence::UserId;
@@ -89,14 +90,13 @@ impl Route {
         let (root, rest) = split_root(path)?;
         let segments = segments(rest)?;
         let mut longest = 0;
-        let templates = OPERATIONS.iter().flat_map(|row| row.paths).chain(NO_OPERATION_PATHS);
-        for template in templates {
-            match match_template(template, &segments) {
+        for template in TEMPLATES.iter() {
+            match match_template(&template.segments, &segments) {
                 Match::Whole(captures) => {
                     return Ok(Self {
                         root,
-                        template,
-                        address: captures.address(template),
+                        template: template.whole,
+                        address: captures.address(template.whole),
                         photo_size: captures.size,
                         subscription: captures.subscription.map(Into::into),
                     });
@@ -183,6 +183,26 @@ fn split_key(segment: &str) -> Option<(&str, String)> {
     Some((collection, key))
 }
 
+/// A template of the table, taken apart once.
+struct Template {
+    whole: &'static str,
+    segments: Box<[&'static str]>,
+}
+
+/// Every template there is, in the order of the table.
+static TEMPLATES: LazyLock<Box<[Template]>> = LazyLock::new(|| {
+    let all = OPERATIONS.iter().flat_map(|row| row.paths).chain(NO_OPERATION_PATHS);
+    let mut seen = Vec::new();
+    all.filter(|whole| {
+        !seen.contains(whole) && {
+            seen.push(*whole);
+            true
+        }
+    })
+    .map(|whole| Template { whole, segments: whole.split('/').skip(1).collect() })
+    .collect()
+});
+
 #[derive(Default)]
 struct Captures<'a> {
     user: Option<&'a str>,
@@ -208,9 +228,9 @@ impl Captures<'_> {
     }
 }
 
-fn match_template<'a>(template: &str, segments: &'a [Cow<'_, str>]) -> Match<'a> {
+fn match_template<'a>(template: &[&str], segments: &'a [Cow<'_, str>]) -> Match<'a> {
     let mut captures = Captures::default();
-    let mut wanted = template.split('/').skip(1);
+    let mut wanted = template.iter().copied();
     for (position, segment) in segments.iter().enumerate() {
         let fits = match wanted.next() {
             Some("{user}") => {

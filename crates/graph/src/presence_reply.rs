@@ -203,9 +203,15 @@ fn write_work_location(out: &mut Vec<u8>, presence: &Presence<'_>, is_full: bool
 pub fn write_sequence_number(out: &mut Vec<u8>, number: SequenceNumber) {
     const PER_LETTER: u64 = 10_000_000_000;
     const LAST: u64 = 26 * PER_LETTER - 1;
-    let number = number.0.min(LAST);
-    let letter = char::from(b'A' + (number / PER_LETTER) as u8);
-    put(out, format_args!("{letter}{:010}", number % PER_LETTER));
+    let mut rest = number.0.min(LAST);
+    let mut text = *b"A0000000000";
+    text[0] += (rest / PER_LETTER) as u8;
+    // By hand: formatting took a tenth of a batch read.
+    for digit in text[1..].iter_mut().rev() {
+        *digit += (rest % 10) as u8;
+        rest /= 10;
+    }
+    out.extend_from_slice(&text);
 }
 
 fn open(is_full: bool, plain: &'static str, full: &'static str) -> &'static str {

@@ -14,6 +14,7 @@
 mod aadsts;
 mod ca;
 mod caller;
+mod certificate;
 mod claims;
 mod content;
 mod discovery;
@@ -30,6 +31,7 @@ mod verify;
 
 pub use ca::{CaError, LocalCa};
 pub use caller::{Caller, CallerKind, Permissions};
+pub use certificate::CertificateFacts;
 pub use content::{
     CONTENT_KEY_BYTES, CertificateProblem, ContentCertificate, ContentError, ContentKey, EncryptedContent,
 };
@@ -41,6 +43,6 @@ pub use registry::{Application, Registry, Secret, SecretDigest, User, generate_s
 pub use tls::{LocalCertificate, ReloadableCertificate, TlsError, server_config};
 pub use validation::{NoKeySet, ValidationProblem, ValidationToken, validation_keys};
 pub use verify::{
-    CLOCK_SKEW_SECS, ClaimMapping, GRAPH_AUDIENCES, TOKEN_BYTES_MAX, TrustedIssuer, VERIFIED_TOKENS_MAX,
-    Verifier,
+    CLOCK_SKEW_SECS, ClaimMapping, GRAPH_AUDIENCES, Remembrance, TOKEN_BYTES_MAX, TrustedIssuer,
+    VERIFIED_TOKENS_MAX, Verifier,
 };

@@ -79,10 +79,13 @@ fn authenticate(
     Err(if expired { Refusal::ExpiredSecret(app.id) } else { Refusal::WrongSecret(app.id) })
 }
 
+/// Scopes of signing in somebody. MSAL for Java sends them with every grant; where nobody signs in they mean nothing.
+const SIGN_IN_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
+
 /// The scope must be one `<resource>/.default`, and the resource must be us: under Graph's name, under our own, or as
 /// `localhost`, which the Python SDK derives from the address of the API (identity B.4).
 fn check_scope(issuer: &Issuer, base_url: &str, scope: &str) -> Result<(), Refusal> {
-    let mut scopes = scope.split_whitespace();
+    let mut scopes = scope.split_whitespace().filter(|one| !SIGN_IN_SCOPES.contains(one));
     let (Some(only), None) = (scopes.next(), scopes.next()) else {
         return Err(Refusal::InvalidScope(scope.to_owned()));
     };

@@ -1,6 +1,7 @@
 //! Bearer token in, caller out.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
@@ -74,6 +75,19 @@ pub enum ClaimMapping {
 pub struct Verifier {
     issuers: Vec<Slot>,
     verified: Cache<TokenDigest, Verified>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+/// How well verified tokens are remembered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remembrance {
+    /// Tokens that were remembered.
+    pub hits: u64,
+    /// Tokens that were not, good or bad.
+    pub misses: u64,
+    /// How many are.
+    pub entries: usize,
 }
 
 #[derive(Debug)]
@@ -117,7 +131,12 @@ impl Verifier {
             let keys = Keys { set: std::mem::take(&mut trusted.keys), generation: 0 };
             Slot { trusted, keys: ArcSwap::from_pointee(keys) }
         };
-        Self { issuers: issuers.into_iter().map(slot).collect(), verified: Cache::new(verified_tokens_max) }
+        Self {
+            issuers: issuers.into_iter().map(slot).collect(),
+            verified: Cache::new(verified_tokens_max),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
     }
 
     /// The caller `token` stands for at `now`, which is the time of the world and not that of an emulated clock:
@@ -137,11 +156,13 @@ impl Verifier {
         }
         let digest = token_digest(token);
         if let Some(verified) = self.remembered(&digest) {
+            self.hits.fetch_add(1, Ordering::Relaxed);
             verified.lifetime.check(now, CLOCK_SKEW_SECS).inspect_err(|_| {
                 self.verified.remove(&digest);
             })?;
             return Ok(verified.caller);
         }
+        self.misses.fetch_add(1, Ordering::Relaxed);
         let verified = self.examine(token, now)?;
         let caller = Arc::clone(&verified.caller);
         self.verified.insert(digest, verified);
@@ -161,6 +182,15 @@ impl Verifier {
             self.verified.clear();
         }
         true
+    }
+
+    /// How well verified tokens are remembered, since the start.
+    pub fn remembrance(&self) -> Remembrance {
+        Remembrance {
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            entries: self.verified.len(),
+        }
     }
 
     /// How many verified tokens are remembered.

@@ -21,6 +21,7 @@ mod explanation;
 mod id;
 pub mod limits;
 mod out_of_office;
+mod outcome;
 mod preferred;
 mod session;
 mod status_message;
@@ -39,6 +40,7 @@ pub use explanation::{
 };
 pub use id::{AppId, TenantId, UserId, UserKey};
 pub use out_of_office::{OutOfOffice, OutOfOfficeSettings};
+pub use outcome::{Claim, Decider, Instead, Outcome};
 pub use preferred::{Preferred, PreferredLifetime, PreferredPair};
 pub use session::{Fade, Session, SessionLifetime, SessionPair};
 pub use status_message::{NewStatusMessage, StatusMessage, StatusText};

@@ -13,6 +13,7 @@ use crate::explanation::{
     PreferredOutcome, Rule, ScheduledInput, SessionInput, SessionOutcome, StatusMessageInput,
 };
 use crate::limits::{AUTOMATIC_LOCATIONS_PER_USER_MAX, CHANGES_BY_TIME_MAX, SESSIONS_PER_USER_MAX};
+use crate::outcome::{Claim, Decider, Instead, Outcome, Part, Purpose};
 use crate::session::strength;
 use crate::work_location::{current_segment, strongest_automatic};
 use crate::{
@@ -223,6 +224,28 @@ impl UserPresence {
         }
     }
 
+    /// What `command` is about, before it is carried out at `now`. Ask [`outcome`](Self::outcome) of the record after it.
+    pub fn claim(&self, command: &Command, now: Timestamp) -> Claim {
+        let now = now.max(self.settled_at);
+        Claim::new(command, |part| self.decider(part, now))
+    }
+
+    /// What a command that was carried out at `now` has come to.
+    pub fn outcome(&self, claim: &Claim, now: Timestamp) -> Outcome {
+        let now = now.max(self.settled_at);
+        let by = self.decider(claim.part, now);
+        match claim.purpose {
+            Purpose::Set(wanted) if wanted == by => Outcome::Visible,
+            Purpose::Clear { before } if before != by => Outcome::Visible,
+            Purpose::Set(_) => {
+                Outcome::Hidden(Instead { by, until: self.decides_until(claim.part, by, now) })
+            }
+            Purpose::Clear { .. } => {
+                Outcome::Unchanged(Instead { by, until: self.decides_until(claim.part, by, now) })
+            }
+        }
+    }
+
     /// The first instant after `after` at which [`at`](Self::at) answers differently if nobody writes, or `None` if it
     /// never does.
     pub fn next_change(&self, after: Timestamp) -> Option<Timestamp> {
@@ -370,6 +393,48 @@ impl UserPresence {
             return Place { source: LocationSource::Scheduled, position };
         }
         Place { source: LocationSource::None, position: 0 }
+    }
+
+    /// What decides a part of the presence.
+    fn decider(&self, part: Part, now: Timestamp) -> Decider {
+        match part {
+            Part::Pair => {
+                let decision = self.decide(now);
+                match (decision.rule, decision.winner) {
+                    (Rule::PreferredPresence, _) => Decider::PreferredPresence,
+                    (Rule::StrongestSession, Some(winner)) => Decider::Session(self.sessions[winner].app),
+                    (Rule::StrongestSession | Rule::NoSession, _) => Decider::NoSession,
+                }
+            }
+            Part::Location => {
+                let place = self.locate(now);
+                match place.source {
+                    LocationSource::None => Decider::NoLocation,
+                    LocationSource::Manual => Decider::ManualLocation,
+                    LocationSource::Automatic => {
+                        Decider::AutomaticLocation(self.automatic_locations[place.position].app)
+                    }
+                    LocationSource::Scheduled => Decider::ScheduledLocation,
+                }
+            }
+            Part::StatusMessage => match &self.status_message {
+                Some(message) if message.is_live(now) => Decider::StatusMessage,
+                _ => Decider::NoStatusMessage,
+            },
+            Part::OutOfOffice => match &self.out_of_office {
+                Some(window) if window.is_active(now) => Decider::OutOfOffice,
+                _ => Decider::InOffice,
+            },
+        }
+    }
+
+    /// When something else decides than `by`, which does now. The deadlines of a record are bounded by what it may hold.
+    fn decides_until(&self, part: Part, by: Decider, now: Timestamp) -> Option<Timestamp> {
+        let mut deadline = self.next_deadline(now)?;
+        while self.decider(part, deadline) == by {
+            deadline = self.next_deadline(deadline)?;
+        }
+        Some(deadline)
     }
 
     fn sequence_number_at(&self, now: Timestamp) -> SequenceNumber {

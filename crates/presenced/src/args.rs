@@ -33,6 +33,17 @@ pub(crate) enum Command {
     Exec(ExecArgs),
     /// Run a server as its configuration file says.
     Serve(ServeArgs),
+    /// Copy what a server keeps, while it runs or not: presence, directory and keys.
+    ///
+    /// The copy is opened to see that it is whole. It has everything that was answered before the command began.
+    Backup(BackupArgs),
+    /// Put a backup back into a data folder that has neither store nor keys.
+    Restore(RestoreArgs),
+    /// Look for what is or will soon be wrong with a server's set-up, and say what to do about it.
+    ///
+    /// Configuration, users, certificate, folder and disk, ports, clock, and the server as its clients reach it. It changes
+    /// nothing and may run beside the server, best as the user the server runs as. Exits with 1 when something does not work.
+    Doctor(DoctorArgs),
     /// Print the certificate authority of `presenced dev` as PEM, to be trusted by clients.
     Ca(CaArgs),
     /// Look at or move the clock of a running emulator.
@@ -81,9 +92,18 @@ pub(crate) struct DevArgs {
     /// Address of the plain HTTP listener; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:7080", value_name = "ADDRESS")]
     pub(crate) http: SocketAddr,
+    /// Address of a listener with nothing but Prometheus metrics, at /metrics; none when left out.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<SocketAddr>,
     /// Keep nothing: presence, keys and certificates end with the process.
     #[arg(long)]
     pub(crate) in_memory: bool,
+    /// Stand in for graph.microsoft.com and login.microsoftonline.com, for programs whose addresses cannot be changed.
+    ///
+    /// The server's certificate then names them, too. It comes from a certificate authority of its own, so that trusting the
+    /// usual one never means trusting these names. See docs/sdks/hosts-file.md.
+    #[arg(long)]
+    pub(crate) as_graph: bool,
     /// How far to go beyond what the reference documents: `graph` refuses what is documented as refused, `extended` also
     /// lets applications write work locations and read more than 650 users at once.
     #[arg(long, env = "PRESENCED_PROFILE", default_value_t, value_name = "PROFILE")]
@@ -172,7 +192,42 @@ pub(crate) struct ServeArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The configuration file of the server.
+    #[arg(long, env = "PRESENCED_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: PathBuf,
+    /// Where to: a folder that is empty or not there yet. Whoever can read it can make tokens.
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The configuration file of the server, which must not be running.
+    #[arg(long, env = "PRESENCED_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: PathBuf,
+    /// The folder that `backup` wrote.
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) from: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The configuration file.
+    #[arg(long, env = "PRESENCED_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: PathBuf,
+    /// PEM file with the certificate authority to trust when the server is asked by its public URL.
+    #[arg(long, env = "PRESENCED_CA", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CaArgs {
+    /// The authority of `dev --as-graph`.
+    #[arg(long)]
+    pub(crate) as_graph: bool,
     /// Write to this file instead of standard output.
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,
@@ -410,6 +465,10 @@ pub(crate) struct ClearArgs {
 pub(crate) struct ExplainArgs {
     /// Object id or user principal name.
     pub(crate) user: String,
+    /// The instant to explain, such as 2026-03-02T08:00:00Z: as it was since the last change of the user's record, or as it
+    /// will be if nobody writes. Now when left out.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     #[command(flatten)]

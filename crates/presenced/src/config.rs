@@ -36,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) throttle: Throttle,
     /// Where the server may send requests.
     pub(crate) outbound: Outbound,
+    /// Where metrics are read.
+    pub(crate) metrics: Metrics,
     /// The tenants: their users and applications.
     #[serde(rename = "tenant")]
     pub(crate) tenants: Vec<Tenant>,
@@ -67,6 +69,14 @@ pub(crate) struct Tls {
 pub(crate) struct Issuer {
     /// Issue tokens to the applications of this file that have a secret.
     pub(crate) embedded: bool,
+}
+
+/// `[metrics]`: off unless configured.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Metrics {
+    /// Address of a listener that has nothing but `/metrics`, in plain HTTP and for whoever reaches it.
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 /// `[throttle]`: off unless configured. Graph's own figure is 1,500 requests in 30 seconds (presence-api §15).

@@ -15,9 +15,11 @@ pub(crate) fn run(args: DevArgs) -> anyhow::Result<()> {
         let running = emulator::start(Options {
             https: args.https,
             http: args.http,
+            metrics: args.metrics,
             data_dir,
             profile: args.profile,
             record: None,
+            as_graph: args.as_graph,
         })
         .await?;
         client::say(banner(&running));
@@ -29,7 +31,7 @@ pub(crate) fn run(args: DevArgs) -> anyhow::Result<()> {
 
 /// Prints the certificate authority, making it first if there is none yet.
 pub(crate) fn print_ca(args: CaArgs) -> anyhow::Result<()> {
-    let pem = emulator::certificate_authority(&emulator::data_dir(&args.data)?)?;
+    let pem = emulator::certificate_authority(&emulator::data_dir(&args.data)?, args.as_graph)?;
     match args.out {
         Some(path) => std::fs::write(&path, pem).with_context(|| path.display().to_string()),
         None => Ok(std::io::stdout().write_all(pem.as_bytes())?),

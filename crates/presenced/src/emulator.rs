@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use server::directory::with_kept;
 use server::emulator::Refusals;
 use server::http::connection::{Listener, serve};
+use server::metrics::{MeasuredStore, MetricsPage};
 use server::{App, Emulator, Parts, Recorder, SubscriptionRules, Throttle, loops};
 use store::{Memory, Store};
 use tokio::net::TcpListener;
@@ -31,12 +32,19 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(60 * 60);
 pub(crate) struct Options {
     pub(crate) https: SocketAddr,
     pub(crate) http: SocketAddr,
+    /// Where metrics are read, if anywhere.
+    pub(crate) metrics: Option<SocketAddr>,
     /// `None`: nothing is kept.
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) profile: graph::Profile,
     /// Where Graph requests and their answers are recorded, if anywhere.
     pub(crate) record: Option<PathBuf>,
+    /// Whether the server's certificate names [`STOOD_IN_FOR`], too.
+    pub(crate) as_graph: bool,
 }
+
+/// The hosts that `--as-graph` stands in for: the API and where one signs in to it.
+const STOOD_IN_FOR: [&str; 2] = ["graph.microsoft.com", "login.microsoftonline.com"];
 
 /// A running emulator.
 pub(crate) struct Running {
@@ -68,8 +76,24 @@ pub(crate) fn data_dir(args: &DataArgs) -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// When files cannot be read or written.
-pub(crate) fn certificate_authority(data_dir: &Path) -> anyhow::Result<String> {
-    Ok(LocalCa::load_or_generate(&keys_dir(data_dir)?, &[], SystemClock::new(None).now())?.certificate_pem())
+pub(crate) fn certificate_authority(data_dir: &Path, as_graph: bool) -> anyhow::Result<String> {
+    let keys = authority_dir(data_dir, as_graph)?;
+    let ca = LocalCa::load_or_generate(&keys, &extra_names(as_graph), SystemClock::new(None).now())?;
+    Ok(ca.certificate_pem())
+}
+
+/// Where the authority is kept. The one that may vouch for names of Microsoft is another: it is made only when asked for, and
+/// whoever trusts the usual one has not trusted it.
+fn authority_dir(data_dir: &Path, as_graph: bool) -> anyhow::Result<PathBuf> {
+    let keys = keys_dir(data_dir)?;
+    let folder = if as_graph { keys.join("as-graph") } else { keys };
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    Ok(folder)
+}
+
+/// What the certificate names besides this machine.
+fn extra_names(as_graph: bool) -> Vec<String> {
+    if as_graph { STOOD_IN_FOR.map(str::to_owned).to_vec() } else { Vec::new() }
 }
 
 fn keys_dir(data_dir: &Path) -> anyhow::Result<PathBuf> {
@@ -97,11 +121,14 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     let (http_address, https_address) = (http.local_addr()?, https.local_addr()?);
     let certificate = {
         let now = wall_clock.now();
-        let ca = match &keys {
-            Some(folder) => LocalCa::load_or_generate(folder, &[], now)?,
-            None => LocalCa::generate(&[], now)?,
+        let names = extra_names(options.as_graph);
+        let ca = match &options.data_dir {
+            Some(folder) => {
+                LocalCa::load_or_generate(&authority_dir(folder, options.as_graph)?, &names, now)?
+            }
+            None => LocalCa::generate(&names, now)?,
         };
-        Arc::new(LocalCertificate::new(ca, Vec::new(), now)?)
+        Arc::new(LocalCertificate::new(ca, names, now)?)
     };
     let ca_pem = certificate.ca().certificate_pem();
     let receiver = certificate.ca().receiver_certificate(wall_clock.now())?;
@@ -111,11 +138,16 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     let clock_file = options.data_dir.as_deref().map(|folder| folder.join("clock.json"));
     let clock = Arc::new(clock(store.latest().await?, clock_file.as_deref())?);
     let directory = with_kept(seed::directory()?, store.as_ref()).await?;
-    let engine = Arc::new(Engine::new(store.clone(), clock.clone()));
+    let (measured, commits) = MeasuredStore::new(store.clone());
+    let engine = Arc::new(Engine::new(Arc::new(measured), clock.clone()));
 
     let mut config = IssuerConfig::new(seed::TENANT, base_url("https", https_address), signing_key.await??);
     config.domains = vec![seed::DOMAIN.to_owned()];
     config.base_urls = base_urls(https_address, http_address);
+    for host in extra_names(options.as_graph) {
+        config.base_urls.push(format!("https://{host}"));
+        config.base_urls.push(format!("https://{host}:{}", https_address.port()));
+    }
     let issuer = Issuer::new(config);
     let verifier = Verifier::new([issuer.trusted()]);
     let delivery = crate::serve::delivery_settings(options.profile);
@@ -161,12 +193,19 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
         Ok(false) => {}
         Err(error) => tracing::warn!(%error, "the server certificate cannot be renewed"),
     };
-    let tasks = vec![
+    let mut tasks = Vec::new();
+    if let Some(address) = options.metrics {
+        let page = Arc::new(MetricsPage::new(app.clone(), Some(commits), env!("CARGO_PKG_VERSION")));
+        let listener = Listener::new(bind(address).await?, None);
+        tasks.push(loops::start(serve(vec![listener], page, stop.subscribe())));
+        tasks.push(loops::start(loops::census(app.clone(), stop.subscribe())));
+    }
+    tasks.extend([
         loops::start(serve(listeners, app.clone(), stop.subscribe())),
         loops::start(loops::ticker(engine, stop.subscribe())),
         loops::start(loops::deliverer(app.clone(), stop.subscribe())),
         loops::start(loops::every(RENEWAL_INTERVAL, renew, stop.subscribe())),
-    ];
+    ]);
     Ok(Running { https: https_address, http: http_address, ca_pem, receiver, app, store, stop, tasks })
 }
 

@@ -30,7 +30,9 @@ pub(crate) fn run(args: ExecArgs) -> anyhow::Result<ExitCode> {
             http: any_port,
             data_dir: None,
             profile: graph::Profile::default(),
+            metrics: None,
             record: args.record.clone(),
+            as_graph: false,
         })
         .await?;
 

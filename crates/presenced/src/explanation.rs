@@ -9,7 +9,8 @@ pub(crate) fn lines(user: &str, explanation: &Value) -> Vec<String> {
     if explanation["outOfOfficeShown"] == true {
         lines.push("  and an out-of-office window is shown with it".to_owned());
     }
-    lines.extend(list(&explanation["sessions"]).iter().map(session));
+    let sessions = list(&explanation["sessions"]);
+    lines.extend(sessions.iter().map(|session| self::session(session, sessions)));
     let preferred = &explanation["preferredPresence"];
     if !preferred.is_null() {
         let outcome = match text(&preferred["outcome"]) {
@@ -52,7 +53,7 @@ fn reason(explanation: &Value) -> String {
         _ => {
             let sessions = list(&explanation["sessions"]);
             let shown = sessions.iter().find(|session| text(&session["outcome"]) == "shown");
-            let app = shown.map_or("an application", |session| text(&session["application"]));
+            let app = shown.map_or_else(|| "an application".to_owned(), application);
             match sessions.len() {
                 1 => format!("the only presence session, of {app}, says so"),
                 count => format!("of {count} presence sessions that of {app} is the strongest"),
@@ -61,8 +62,9 @@ fn reason(explanation: &Value) -> String {
     }
 }
 
-fn session(session: &Value) -> String {
-    let beaten_by = text(&session["beatenBy"]);
+fn session(session: &Value, all: &[Value]) -> String {
+    let winner = all.iter().find(|other| other["application"] == session["beatenBy"]);
+    let beaten_by = winner.map_or_else(|| text(&session["beatenBy"]).to_owned(), application);
     let outcome = match text(&session["outcome"]) {
         "hiddenByPreferredPresence" => "hidden by the preferred presence".to_owned(),
         "outranked" => format!("outranked by {beaten_by}"),
@@ -77,7 +79,27 @@ fn session(session: &Value) -> String {
         Some(fade) => format!("fades {}, expires {}", short(fade), time(&session["expiresAt"])),
         None => format!("expires {}", time(&session["expiresAt"])),
     };
-    format!("  session {}  {}{faded}  {until}  {outcome}", text(&session["application"]), pair(session))
+    let age =
+        session["age"].as_str().map_or_else(String::new, |age| format!("  set {} ago", whole_seconds(age)));
+    format!("  session {}  {}{faded}{age}  {until}  {outcome}", application(session), pair(session))
+}
+
+/// An application by name and id, or by its id alone.
+fn application(input: &Value) -> String {
+    let id = text(&input["application"]);
+    match input["applicationName"].as_str() {
+        // Whoever registered the application chose the name: no control character of it reaches a terminal.
+        Some(name) => format!("{} ({id})", name.replace(char::is_control, " ")),
+        None => id.to_owned(),
+    }
+}
+
+/// A duration without the fraction of its seconds.
+fn whole_seconds(duration: &str) -> String {
+    match duration.split_once('.') {
+        Some((whole, _)) => format!("{whole}S"),
+        None => duration.to_owned(),
+    }
 }
 
 fn pair(value: &Value) -> String {
@@ -114,7 +136,8 @@ mod tests {
     #[test]
     fn an_explanation_names_winner_loser_and_what_comes_next() {
         let session = |app: &str, outcome: &str, by: Value| {
-            json!({ "application": app, "availability": "Busy", "activity": "InACall", "fade": "fresh",
+            json!({ "application": app, "applicationName": (app == "two").then_some("Desk\u{1b}phone"), "age": "PT1M2.5S",
+                "availability": "Busy", "activity": "InACall", "fade": "fresh",
                 "expiresAt": "2026-03-02T09:00:00.0000000Z", "nextFadeAt": null, "outcome": outcome, "beatenBy": by })
         };
         let said = lines(
@@ -131,9 +154,9 @@ mod tests {
             said,
             [
                 "ana is shown as Busy/InACall at 2026-03-02T08:00:00",
-                "  because of 2 presence sessions that of two is the strongest",
-                "  session one  Busy/InACall  expires 2026-03-02T09:00:00  outranked by two",
-                "  session two  Busy/InACall  expires 2026-03-02T09:00:00  shown",
+                "  because of 2 presence sessions that of Desk phone (two) is the strongest",
+                "  session one  Busy/InACall  set PT1M2S ago  expires 2026-03-02T09:00:00  outranked by Desk phone (two)",
+                "  session Desk phone (two)  Busy/InACall  set PT1M2S ago  expires 2026-03-02T09:00:00  shown",
                 "  next: Offline/Offline at 2026-03-02T09:00:00, unless somebody writes",
             ]
         );

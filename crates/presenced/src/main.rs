@@ -4,10 +4,12 @@
 //! test of its own lives behind it.
 
 mod args;
+mod backup;
 mod client;
 mod config;
 mod decrypt;
 mod dev;
+mod doctor;
 mod emulator;
 mod exec;
 mod explanation;
@@ -21,11 +23,21 @@ use clap::{CommandFactory, Parser};
 
 use crate::args::{Cli, Command, LogArgs, LogFormat, UsersCommand};
 
+/// A request makes and drops some dozens of small pieces; see docs/performance.md for what the choice is worth.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Dev(args) => dev::run(args),
         Command::Exec(args) => return exec::run(args).unwrap_or_else(|error| fail(&error)),
         Command::Serve(args) => serve::run(args),
+        Command::Backup(args) => backup::back_up(&args),
+        Command::Restore(args) => backup::restore(&args),
+        Command::Doctor(args) => match doctor::run(&args) {
+            true => Ok(()),
+            false => return ExitCode::FAILURE,
+        },
         Command::Ca(args) => dev::print_ca(args),
         Command::Clock(args) => client::clock(args),
         Command::Token(args) => client::token(args),

@@ -17,6 +17,7 @@ use presence::TenantId;
 use server::directory::{Directory, Tenant, keep_users, with_kept};
 use server::http::connection::{Listener, serve};
 use server::import::{ImportFormat, read_users};
+use server::metrics::{MeasuredStore, MetricsPage};
 use server::{App, Parts, SubscriptionRules, Throttle, loops};
 use store::{Embedded, Memory, Options, Store};
 use tokio::net::TcpListener;
@@ -48,7 +49,8 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     let wall_clock: Arc<dyn Clock> = Arc::new(SystemClock::new(None));
     let directory = with_kept(directory(&config)?, store.as_ref()).await?;
     let issuers = issuers(&config, &directory)?;
-    let engine = Arc::new(Engine::new(store.clone(), clock.clone()));
+    let (measured, commits) = MeasuredStore::new(store.clone());
+    let engine = Arc::new(Engine::new(Arc::new(measured), clock.clone()));
     let profile = config.profile().map_err(anyhow::Error::msg)?;
     let settings = delivery_settings(profile);
     let notifier = Arc::new(Notifier::open(store.clone(), clock, Arc::new(RandomIds), settings).await?);
@@ -92,6 +94,12 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     }
     for address in &config.listen.http {
         listeners.push(Listener::new(bind(*address).await?, None));
+    }
+    if let Some(address) = config.metrics.listen {
+        let page = Arc::new(MetricsPage::new(app.clone(), Some(commits), env!("CARGO_PKG_VERSION")));
+        let listener = Listener::new(bind(address).await?, None);
+        tasks.push(loops::start(serve(vec![listener], page, stop.subscribe())));
+        tasks.push(loops::start(loops::census(app.clone(), stop.subscribe())));
     }
     tasks.push(loops::start(serve(listeners, app.clone(), stop.subscribe())));
     tasks.push(loops::start(loops::deliverer(app, stop.subscribe())));
@@ -159,7 +167,7 @@ async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// The directory of a configuration: users of the file and of its user files, later ones replacing.
-fn directory(config: &Config) -> anyhow::Result<Directory> {
+pub(crate) fn directory(config: &Config) -> anyhow::Result<Directory> {
     let mut directory = Directory::default();
     for tenant in &config.tenants {
         let id: TenantId = tenant.id.parse()?;

@@ -27,6 +27,7 @@ use crate::http::encode;
 use crate::http::error::Refusal;
 use crate::http::reply::{Envelope, Reply, ResponseBody, full, in_full};
 use crate::limits::{CLIENT_REQUEST_ID_CHARS_MAX, FEEDS_MAX};
+use crate::metrics::Metrics;
 use crate::throttle::Throttle;
 
 /// Everything a server is made of. Whoever builds it decides what it runs on.
@@ -81,6 +82,8 @@ pub struct App {
     pub(crate) emulator: Option<Emulator>,
     public_url: Option<String>,
     diagnostic: HeaderValue,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
     pub(crate) position_seal: PositionSeal,
     /// The places for feeds.
     pub(crate) feeds: Arc<Semaphore>,
@@ -113,6 +116,7 @@ impl App {
             notifier: parts.notifier,
             subscription_rules: parts.subscription_rules,
             outbound: parts.outbound,
+            metrics: Metrics::new(),
             diagnostic: diagnostic.unwrap_or_else(|_| HeaderValue::from_static("{}")),
         }
     }
@@ -168,12 +172,11 @@ impl Handler for App {
         let request_id = self.ids.guid().to_string();
         let (mut head, body) = request.into_parts();
         let client_request_id = client_request_id(&head.headers).map(str::to_owned);
-        let authorization_uri = format!("{origin}/common/oauth2/authorize");
         let envelope = Envelope {
             request_id: &request_id,
             client_request_id: client_request_id.as_deref(),
             diagnostic: &self.diagnostic,
-            authorization_uri: &authorization_uri,
+            origin: &origin,
             tls: peer.tls,
             date: self.wall_clock.now(),
         };
@@ -189,7 +192,9 @@ impl Handler for App {
         if head.method == http::Method::HEAD {
             *response.body_mut() = full(Bytes::new());
         }
-        log(&request_id, &head.method, response.status(), facts, cause, started.elapsed());
+        let took = started.elapsed();
+        self.metrics.request(head.uri.path(), facts.operation, response.status().as_u16(), took);
+        log(&request_id, &head.method, response.status(), facts, cause, took);
         response
     }
 }
@@ -310,9 +315,11 @@ fn log(
     cause: Option<String>,
     duration: std::time::Duration,
 ) {
+    use tracing::field::display;
+
     let operation = facts.operation.map_or("-", Operation::name);
-    let app = facts.app.map_or_else(|| "-".to_owned(), |app| app.to_string());
-    let tenant = facts.tenant.map_or_else(|| "-".to_owned(), |tenant| tenant.to_string());
+    // Formatted only where a line is written: nobody may listen.
+    let (app, tenant) = (facts.app.map(display), facts.tenant.map(display));
     let (status, duration_ms) = (status.as_u16(), duration.as_secs_f64() * 1_000.0);
     if status >= 500 {
         let cause = cause.unwrap_or_default();

@@ -4,6 +4,7 @@
 //! are held in persistent maps, so that a change costs what it changes and not what there is: an identity provider
 //! brings its users one by one.
 
+mod by_id;
 mod kept;
 
 use std::collections::{HashMap, HashSet};
@@ -15,6 +16,8 @@ use jiff::tz::TimeZone;
 use presence::{AppId, TenantId, UserId, UserKey};
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 use store::{Store, StoreError};
+
+use by_id::UsersById;
 
 pub use kept::{
     KeptApplication, KeptSecret, KeptTenant, drop_application, drop_tenant, drop_user, imported_users,
@@ -33,7 +36,7 @@ pub const TRUSTS_MAX: usize = 100;
 /// Users and applications of every tenant.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
-    tenants: HashMap<TenantId, Arc<Tenant>>,
+    tenants: hashbrown::HashMap<TenantId, Arc<Tenant>>,
 }
 
 /// Users and applications of one tenant.
@@ -54,7 +57,10 @@ pub struct Tenant {
     pub origin: Origin,
     kept_applications: Arc<HashMap<AppId, KeptApplication>>,
     declared_users: Arc<HashSet<UserId>>,
+    /// In order, for lists.
     users: RedBlackTreeMapSync<UserId, Arc<User>>,
+    /// The same ones, for everything else.
+    by_id: UsersById,
     by_name: HashTrieMapSync<String, UserId>,
     by_external_id: HashTrieMapSync<String, UserId>,
 }
@@ -141,7 +147,9 @@ impl Tenant {
         users.sort_unstable_by_key(|user| user.id);
         for user in users {
             tenant.add_names(&user)?;
-            tenant.users.insert_mut(user.id, Arc::new(user));
+            let user = Arc::new(user);
+            tenant.by_id.insert(Arc::clone(&user));
+            tenant.users.insert_mut(user.id, user);
         }
         if tenant.users.size() > USERS_PER_TENANT_MAX {
             return Err(DirectoryError::TooManyUsers);
@@ -154,6 +162,7 @@ impl Tenant {
     pub fn without_user(&self, id: UserId) -> Self {
         let mut tenant = self.clone();
         tenant.forget_names(id);
+        tenant.by_id.remove(id);
         tenant.users.remove_mut(&id);
         tenant
     }
@@ -177,7 +186,7 @@ impl Tenant {
     }
 
     fn forget_names(&mut self, id: UserId) {
-        let Some(old) = self.users.get(&id).cloned() else { return };
+        let Some(old) = self.by_id.get(id).cloned() else { return };
         self.by_name.remove_mut(&fold(&old.user_principal_name));
         if let Some(external_id) = &old.external_id {
             self.by_external_id.remove_mut(external_id);
@@ -209,7 +218,7 @@ impl Tenant {
 
     /// The user with this object id.
     pub fn user(&self, id: UserId) -> Option<&User> {
-        self.users.get(&id).map(Arc::as_ref)
+        self.by_id.get(id).map(Arc::as_ref)
     }
 
     /// The user with this user principal name, in any case.
@@ -316,7 +325,7 @@ impl Directory {
     }
 
     pub(crate) fn has_user(&self, tenant: TenantId, user: UserId) -> bool {
-        self.tenants.get(&tenant).is_some_and(|tenant| tenant.users.contains_key(&user))
+        self.tenants.get(&tenant).is_some_and(|tenant| tenant.by_id.get(user).is_some())
     }
 
     /// The record that a caller of `tenant` sees as the presence of `user`: one of its own tenant, or of one that trusts

@@ -15,6 +15,7 @@ pub mod import;
 mod issuing;
 pub mod limits;
 pub mod loops;
+pub mod metrics;
 mod own;
 mod recorder;
 mod scim;

@@ -12,6 +12,8 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::webhook::Webhooks;
 
+use crate::metrics::census::CENSUS_INTERVAL;
+
 /// How long the ticker waits after a store that did not answer.
 const TICK_RETRY: Duration = Duration::from_secs(1);
 /// How often it is kept how far delivery has come: after a crash, what was delivered since is delivered again.
@@ -89,6 +91,22 @@ pub async fn deliverer(app: Arc<App>, mut stop: watch::Receiver<bool>) {
 async fn save_progress(notifier: &Notifier) {
     if let Err(error) = notifier.save().await {
         tracing::warn!(%error, "how far delivery has come could not be kept; after a crash more is told twice");
+    }
+}
+
+/// Counts people over and over, until `stop` turns true.
+pub async fn census(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let round = async {
+            if let Err(error) = app.take_census().await {
+                tracing::warn!(%error, "people could not be counted; the numbers of before stay");
+            }
+            tokio::time::sleep(CENSUS_INTERVAL).await;
+        };
+        tokio::select! {
+            () = round => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
     }
 }
 

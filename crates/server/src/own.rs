@@ -3,7 +3,7 @@
 use graph::path::Route;
 use graph::{GraphError, Method, Operation};
 use http::StatusCode;
-use presence::{Command, TenantId, UserId};
+use presence::{Command, TenantId, Timestamp, UserId};
 
 use crate::api::{BodySource, Facts, Visitor};
 use crate::app::App;
@@ -62,7 +62,7 @@ impl App {
             ["users", key, "presence", "explanation"] => {
                 only(method, &["GET"], || Ok(()))?;
                 let (visitor, user) = self.visit(key, head, facts, Operation::GetPresence)?;
-                self.explain(visitor, user).await
+                self.explain(visitor, user, head.uri.query()).await
             }
             ["users", key, "outOfOffice"] => {
                 only(method, &["PUT", "DELETE"], || Ok(()))?;
@@ -151,10 +151,28 @@ impl App {
         Ok((visitor, known.ok_or_else(GraphError::user_not_found)?))
     }
 
-    async fn explain(&self, visitor: Visitor, user: UserId) -> Result<Reply, Refusal> {
+    /// Why a user is shown as they are: now, at an instant to come if nobody writes, or back to the last change of what is
+    /// kept of them.
+    async fn explain(&self, visitor: Visitor, user: UserId, query: Option<&str>) -> Result<Reply, Refusal> {
+        let at = explained_instant(query)?;
         let reading = self.engine.read(&[visitor.key(user)]).await?;
         let record = reading.users.first().cloned().unwrap_or_default();
-        let body = graph::explanation::to_json(user, &record.explain(reading.now), visitor.reader(user));
+        let at = at.unwrap_or(reading.now);
+        // What a record was before it was last written or settled, nobody knows any more.
+        if at < record.settled_at && at < reading.now {
+            let since = graph::time::format_timestamp(record.settled_at);
+            return Err(GraphError::invalid_argument(format!(
+                "What is kept of this user explains instants from {since} on; what it was made from before is not kept."
+            ))
+            .into());
+        }
+        let directory = self.directory();
+        let name_of = |app| {
+            let application = directory.tenant(visitor.tenant)?.applications.get(&app)?;
+            Some(application.display_name.clone()).filter(|name| !name.is_empty())
+        };
+        let explanation = record.explain(at);
+        let body = graph::explanation::to_json(user, &explanation, visitor.reader(user), &name_of);
         Ok(Reply::content("application/json", body))
     }
 
@@ -180,9 +198,28 @@ impl App {
     }
 
     async fn feed(&self, visitor: Visitor, user: UserId, command: Command) -> Result<Reply, Refusal> {
-        self.engine.execute(visitor.key(user), command).await?;
-        Ok(Reply { status: StatusCode::NO_CONTENT, ..Reply::empty() })
+        let outcome = Some(self.engine.execute(visitor.key(user), command).await?.outcome);
+        Ok(Reply { status: StatusCode::NO_CONTENT, outcome, ..Reply::empty() })
     }
+}
+
+/// The `at` of an explanation, if one is given.
+fn explained_instant(query: Option<&str>) -> Result<Option<Timestamp>, GraphError> {
+    let mut at = None;
+    for (name, value) in graph::odata::Query::parse(query.unwrap_or_default())?.pairs() {
+        if name != "at" {
+            return Err(GraphError::invalid_argument(format!(
+                "The query parameter '{name}' is not known here."
+            )));
+        }
+        // In a query a plus sign is a space, and few who write an offset remember it.
+        at = Some(value.replace(' ', "+").parse().map_err(|_| {
+            GraphError::invalid_argument(format!(
+                "'{value}' is not an instant such as 2026-03-02T08:00:00Z (RFC 3339)."
+            ))
+        })?);
+    }
+    Ok(at)
 }
 
 /// Goes on if the method is one of these.

@@ -130,6 +130,10 @@ impl<S: Store> Store for Faulty<S> {
         self.after()
     }
 
+    fn status(&self) -> Option<crate::Status> {
+        self.store.status()
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         self.store.close().await
     }

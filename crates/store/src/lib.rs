@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use presence::{Change, Timestamp, UserKey, UserPresence};
 use tokio::sync::watch;
 
-pub use embedded::{Embedded, OpenError, Options, Recovery, Status, TornTail};
+pub use embedded::{BackupError, Embedded, OpenError, Options, Recovery, Status, TornTail};
 pub use error::StoreError;
 pub use faulty::{Faults, Faulty};
 pub use memory::Memory;
@@ -204,6 +204,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Puts and deletes documents, all or none of them, and answers only when that is durable.
     async fn put_documents(&self, documents: Vec<Document>) -> Result<(), StoreError>;
+
+    /// What can be said about the work of a store that keeps things on a disk.
+    fn status(&self) -> Option<Status> {
+        None
+    }
 
     /// Finishes what was accepted and lets go of files and locks. Later calls answer
     /// [`StoreError::Unavailable`].

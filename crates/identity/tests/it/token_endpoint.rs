@@ -124,6 +124,7 @@ fn two_ways_to_authenticate_at_once_are_refused() {
 #[test]
 fn any_name_of_ours_is_the_resource() {
     for scope in [
+        "https://graph.microsoft.com/.default openid profile offline_access",
         "https://graph.microsoft.com/.default",
         "https://graph.microsoft.com//.default",
         "https://GRAPH.microsoft.com/.default",
@@ -161,7 +162,8 @@ fn scopes_of_others_and_other_scopes_are_refused() {
     );
     check(&[("scope", "https://graph.microsoft.com/Presence.Read")], 400, "invalid_scope", 1_002_012);
     check(&[("scope", ".default")], 400, "invalid_scope", 1_002_012);
-    check(&[("scope", "https://localhost/.default openid")], 400, "invalid_scope", 70011);
+    check(&[("scope", "https://localhost/.default Presence.Read")], 400, "invalid_scope", 70011);
+    check(&[("scope", "openid profile")], 400, "invalid_scope", 70011);
     check(&[("scope", " ")], 400, "invalid_scope", 70011);
 }
 

@@ -32,8 +32,19 @@ pub(crate) fn property<S: Strategy>(
     values: S,
     claim: impl Fn(S::Value) -> Result<(), TestCaseError>,
 ) {
+    property_of(CASES, seed, values, claim);
+}
+
+/// [`property`] with a number of cases of its own.
+#[track_caller]
+pub(crate) fn property_of<S: Strategy>(
+    cases: u32,
+    seed: u64,
+    values: S,
+    claim: impl Fn(S::Value) -> Result<(), TestCaseError>,
+) {
     let config = Config {
-        cases: CASES,
+        cases,
         max_local_rejects: 0,
         max_global_rejects: 0,
         failure_persistence: None,

@@ -49,8 +49,11 @@ pub(crate) fn clear(args: ClearArgs) -> anyhow::Result<()> {
 
 pub(crate) fn explain(args: ExplainArgs) -> anyhow::Result<()> {
     let client = Client::new(args.server)?;
-    let explanation =
-        client.get(&format!("/_presenced/v1/users/{}/presence/explanation", segment(&args.user)))?;
+    let mut path = format!("/_presenced/v1/users/{}/presence/explanation", segment(&args.user));
+    if let Some(at) = &args.at {
+        path.push_str(&format!("?at={}", segment(at)));
+    }
+    let explanation = client.get(&path)?;
     if args.output.json {
         say_json(&explanation);
         return Ok(());

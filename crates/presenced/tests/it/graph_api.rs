@@ -1246,6 +1246,58 @@ fn an_explanation_names_every_input_the_rule_and_what_lost_to_what() {
     assert_refused(&server.send("GET", &path, &[], b""), 401, "InvalidAuthenticationToken");
 }
 
+#[test]
+fn an_explanation_is_given_for_instants_to_come_and_back_to_the_last_change_and_refused_before() {
+    let server = shared();
+    let user = server.new_user();
+    let me = Caller::user(&server, &user);
+    assert_eq!(me.set(&user, "Available", "Available", "PT1H").status, 200);
+    let path = |at: &str| format!("/_presenced/v1/users/{user}/presence/explanation?at={at}");
+    let now = me.get(&path(MONDAY)).json();
+    assert_eq!((&now["activity"], &now["sessions"][0]["age"]), (&json!("Available"), &json!("PT0S")));
+    assert!(now["sessions"][0]["applicationName"].is_string(), "{now}");
+    let later = me.get(&path("2030-01-07T08:07:00Z")).json();
+    assert_eq!(later["at"], "2030-01-07T08:07:00.0000000Z");
+    assert_eq!(
+        (&later["activity"], &later["sessions"][0]["age"]),
+        (&json!("AvailableInactive"), &json!("PT7M"))
+    );
+    let zoned = me.get(&path("2030-01-07T10:10:00%2B02:00")).json();
+    assert_eq!((&zoned["activity"], &zoned["nextChange"]["activity"]), (&json!("Away"), &json!("Offline")));
+    let past = me.get(&path("2030-01-07T07:59:59Z"));
+    assert_refused(&past, 400, "InvalidArgument");
+    assert!(past.text().contains("2030-01-07T08:00:00.0000000Z"), "{}", past.text());
+    for at in ["yesterday", "2030-13-01T00:00:00Z", "", "2030-01-07T08:00:00"] {
+        assert_refused(&me.get(&path(at)), 400, "InvalidArgument");
+    }
+    assert_refused(&me.get(&path(MONDAY).replace("at=", "when=")), 400, "InvalidArgument");
+}
+
+#[test]
+fn every_write_says_whether_it_is_seen_and_if_not_what_is_and_until_when() {
+    let server = shared();
+    let user = server.new_user();
+    let me = Caller::user(&server, &user);
+    let outcome = |answer: &Answer| answer.header("presenced-outcome").map(str::to_owned).unwrap_or_default();
+    assert_eq!(outcome(&me.set(&user, "Available", "Available", "PT1H")), "visible");
+    let path = |action: &str| format!("/v1.0/me/presence/{action}");
+    let busy = json!({ "availability": "Busy", "activity": "Busy", "expirationDuration": "PT30M" });
+    assert_eq!(outcome(&me.post(&path("setUserPreferredPresence"), &busy)), "visible");
+    let hidden = "by=preferredPresence;until=\"2030-01-07T08:30:00.0000000Z\"";
+    assert_eq!(outcome(&me.set(&user, "Away", "Away", "PT1H")), format!("hidden;{hidden}"));
+    assert_eq!(outcome(&me.clear(&user)), "visible", "the preference sleeps without a session");
+    let clear = json!([{ "id": "1", "method": "POST", "url": "/me/presence/clearUserPreferredPresence",
+        "headers": { "Content-Type": "application/json" }, "body": {} }]);
+    let answers = batch(&me, "/v1.0", &clear);
+    assert_eq!(answers[0]["headers"]["Presenced-Outcome"], "unchanged;by=noSession", "{answers:?}");
+    let window = json!({ "startDateTime": { "dateTime": "2030-01-07T09:00:00", "timeZone": "UTC" } });
+    let own = format!("/_presenced/v1/users/{user}/outOfOffice");
+    let answer = me.send("PUT", &own, &[JSON], window.to_string().as_bytes());
+    assert_eq!(outcome(&answer), "hidden;by=inOffice;until=\"2030-01-07T09:00:00.0000000Z\"");
+    let refused = me.clear(&user);
+    assert_eq!((refused.status, refused.header("presenced-outcome")), (404, None));
+}
+
 // §16: batches.
 
 fn batch(caller: &Caller<'_>, root: &str, requests: &Value) -> Vec<Value> {

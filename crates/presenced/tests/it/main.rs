@@ -3,10 +3,14 @@
 
 mod bad_input;
 mod cli;
+mod connections;
 mod crash;
+mod doctor;
 mod exec;
 mod generated;
 mod graph_api;
+mod hosts_file;
+mod metrics;
 mod notification_faults;
 mod notifications;
 mod python_sdk;

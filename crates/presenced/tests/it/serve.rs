@@ -153,6 +153,69 @@ fn a_server_with_tls_secrets_and_user_files_serves_presence() {
 }
 
 #[test]
+fn a_backup_made_while_the_server_runs_is_restored_elsewhere_with_keys_and_presence() {
+    let server = Serving::start("");
+    let agent = server.agent(&server.ca());
+    let authorization = format!("Bearer {}", server.token(&agent, SECRET).unwrap());
+    let url = |server: &Serving, path: &str| {
+        format!("https://localhost:{}/v1.0/users/{USER_A}/presence{path}", server.https.port())
+    };
+    let body = json!({ "sessionId": APP, "availability": "Busy", "activity": "InACall" });
+    let set =
+        agent.post(url(&server, "/setPresence")).header("Authorization", &authorization).send_json(body);
+    assert_eq!(set.unwrap().status(), 200);
+    let run = |command: &str, folder: &Path, place: [&str; 2]| {
+        let config = folder.join("presenced.toml");
+        Command::new(BINARY).arg(command).arg("--config").arg(config).args(place).output().unwrap()
+    };
+    let backup = tempfile::tempdir().unwrap();
+    let backup = backup.path().to_str().unwrap();
+    let made = run("backup", server.folder.path(), ["--to", backup]);
+    assert!(made.status.success(), "{made:?}");
+    let again = run("backup", server.folder.path(), ["--to", backup]);
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("is not empty"));
+    // The server that made it is still there; another takes the copy over, and the token with it.
+    let other = Serving::start("");
+    let refused = run("restore", other.folder.path(), ["--from", backup]);
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("already"));
+    let mut other = other;
+    other.child.kill().unwrap();
+    other.child.wait().unwrap();
+    std::fs::remove_dir_all(other.folder.path().join("data")).unwrap();
+    let restored = run("restore", other.folder.path(), ["--from", backup]);
+    assert!(restored.status.success(), "{restored:?}");
+    let key = |folder: &Path| std::fs::read(folder.join("data/keys/signing-key.pem")).unwrap();
+    assert_eq!(key(other.folder.path()), key(server.folder.path()));
+    let mut child = Serving::command(other.folder.path()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("\"ready\"") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "presenced ended early");
+    }
+    other.child = child;
+    let agent = other.agent(&other.ca());
+    let authorization = format!("Bearer {}", other.token(&agent, SECRET).unwrap());
+    let presence = agent.get(url(&other, "")).header("Authorization", &authorization).call();
+    let presence: Value = presence.unwrap().body_mut().read_json().unwrap();
+    assert_eq!(presence["activity"], "InACall");
+}
+
+#[test]
+fn the_doctor_finds_a_running_server_ready_and_in_time() {
+    let server = Serving::start("");
+    let folder = server.folder.path();
+    let mut doctor = Command::new(BINARY);
+    doctor.arg("doctor").arg("--config").arg(folder.join("presenced.toml"));
+    let output = doctor.arg("--ca").arg(folder.join("certificate.pem")).output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{told}");
+    for line in ["good     public_url: the server is ready", "good     clock: ", "warning  listen "] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+}
+
+#[test]
 fn health_is_told_and_the_emulators_resources_do_not_exist() {
     let server = Serving::start("");
     for path in ["/healthz", "/readyz"] {

@@ -35,7 +35,7 @@ impl Server {
         Self::dev_with(&["--data-dir", folder.to_str().unwrap()])
     }
 
-    fn dev_with(arguments: &[&str]) -> Self {
+    pub(crate) fn dev_with(arguments: &[&str]) -> Self {
         Self::dev_at("127.0.0.1:0", arguments)
     }
 
@@ -56,6 +56,11 @@ impl Server {
         let port = http.trim().trim_end_matches("/v1.0").rsplit(':').next().unwrap();
         let http = format!("127.0.0.1:{port}").parse().unwrap();
         Self { child, http, banner }
+    }
+
+    pub(crate) fn https_port(&self) -> u16 {
+        let line = self.banner.lines().find_map(|line| line.trim().strip_prefix("HTTPS ")).unwrap();
+        line.trim().split("/v1.0").next().unwrap().rsplit(':').next().unwrap().parse().unwrap()
     }
 
     pub(crate) fn url(&self) -> String {

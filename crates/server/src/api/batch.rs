@@ -68,6 +68,10 @@ impl App {
                 if let Some(content_type) = reply.content_type {
                     fields.push(field(CONTENT_TYPE, content_type));
                 }
+                if let Some(outcome) = &reply.outcome {
+                    let value = graph::explanation::outcome_header(outcome);
+                    fields.push((headers::OUTCOME.to_owned(), value));
+                }
                 if reply.is_odata {
                     fields.push((headers::ODATA_VERSION.0.to_owned(), headers::ODATA_VERSION.1.to_owned()));
                 }

@@ -98,8 +98,8 @@ impl App {
         self.authorize(request.operation, &visitor.grant, target)?;
         let target = target.filter(|user| self.directory().has_user(visitor.tenant, *user));
         let target = target.ok_or_else(GraphError::user_not_found)?;
-        self.engine.execute(visitor.key(target), command).await?;
-        Ok(Reply::empty())
+        let applied = self.engine.execute(visitor.key(target), command).await?;
+        Ok(Reply { outcome: Some(applied.outcome), ..Reply::empty() })
     }
 
     fn command(

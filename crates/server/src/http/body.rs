@@ -64,6 +64,9 @@ impl BodySource {
     /// before it could read the answer.
     pub(crate) async fn drain(&mut self) {
         let Self::Stream(incoming) = self else { return };
+        if incoming.is_end_stream() {
+            return;
+        }
         let mut left = DRAIN_BYTES_MAX;
         let draining = async {
             while let Some(Ok(frame)) = incoming.frame().await {
@@ -97,6 +100,17 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
 
 async fn collect(body: &mut Incoming) -> Result<Bytes, BodyError> {
     let mut whole = BytesMut::new();
+    // Most bodies come in one piece, and are then not copied.
+    if let Some(frame) = body.frame().await {
+        let first = frame.map_err(|_| BodyError::Broken)?.into_data().unwrap_or_default();
+        if first.len() > BODY_BYTES_MAX {
+            return Err(BodyError::TooLarge);
+        }
+        if body.is_end_stream() {
+            return Ok(first);
+        }
+        whole.extend_from_slice(&first);
+    }
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
         if whole.len() + data.len() > BODY_BYTES_MAX {

@@ -7,15 +7,23 @@ use futures_util::FutureExt;
 use graph::error::{GraphError, InnerError, www_authenticate};
 use graph::{Method, headers};
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY,
-    WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    STRICT_TRANSPORT_SECURITY, VARY, WWW_AUTHENTICATE,
 };
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Either, Full};
-use presence::Timestamp;
+use presence::{Outcome, Timestamp};
 
 use crate::scim::{self, ScimType};
+
+// The names every answer has, parsed once.
+const REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static(headers::CLIENT_REQUEST_ID);
+const DIAGNOSTIC: HeaderName = HeaderName::from_static(headers::DIAGNOSTIC);
+const ODATA_VERSION: HeaderName = HeaderName::from_static(headers::ODATA_VERSION.0);
+/// Header fields of most answers, rounded up.
+const USUAL_HEADERS: usize = 16;
 
 /// The body of a response: all of it at once, or one that goes on for as long as the client listens.
 pub(crate) type ResponseBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>;
@@ -41,6 +49,8 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
     /// Where what was created is, for the `Location` header.
     pub(crate) location: Option<String>,
+    /// What a presence write has come to, for its header.
+    pub(crate) outcome: Option<Outcome>,
     /// What follows the body for as long as the client listens; a batch has no use for it.
     pub(crate) stream: Option<UnsyncBoxBody<Bytes, Infallible>>,
 }
@@ -68,8 +78,8 @@ pub(crate) struct Envelope<'a> {
     pub(crate) client_request_id: Option<&'a str>,
     /// The value of the diagnostic header.
     pub(crate) diagnostic: &'a HeaderValue,
-    /// Where a 401 sends the client to sign in.
-    pub(crate) authorization_uri: &'a str,
+    /// Scheme and host as the client sees them: a 401 sends it there to sign in.
+    pub(crate) origin: &'a str,
     pub(crate) tls: bool,
     /// Wall-clock time, for `innerError.date`.
     pub(crate) date: Timestamp,
@@ -90,8 +100,11 @@ impl Envelope<'_> {
         if let Some(location) = &reply.location {
             insert(&mut response, LOCATION, location);
         }
+        if let Some(outcome) = &reply.outcome {
+            insert(&mut response, headers::OUTCOME, &graph::explanation::outcome_header(outcome));
+        }
         if reply.is_odata {
-            insert(&mut response, headers::ODATA_VERSION.0, headers::ODATA_VERSION.1);
+            response.headers_mut().insert(ODATA_VERSION, HeaderValue::from_static(headers::ODATA_VERSION.1));
         }
         response
     }
@@ -128,7 +141,8 @@ impl Envelope<'_> {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         if status == StatusCode::UNAUTHORIZED {
-            insert(&mut response, WWW_AUTHENTICATE, &www_authenticate(self.authorization_uri));
+            let authorization_uri = format!("{}/common/oauth2/authorize", self.origin);
+            insert(&mut response, WWW_AUTHENTICATE, &www_authenticate(&authorization_uri));
         }
         response
     }
@@ -142,6 +156,8 @@ impl Envelope<'_> {
         let length = body.len();
         let mut response = Response::new(full(body));
         *response.status_mut() = status;
+        // Room for all there usually are, so that the map does not grow on the way.
+        *response.headers_mut() = HeaderMap::with_capacity(USUAL_HEADERS);
         let fields = response.headers_mut();
         if let Some(content_type) = content_type {
             fields.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -149,11 +165,15 @@ impl Envelope<'_> {
         fields.insert(CONTENT_LENGTH, length.into());
         fields.insert(CACHE_CONTROL, HeaderValue::from_static(headers::CACHE_CONTROL.1));
         fields.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-        fields.insert(headers::DIAGNOSTIC, self.diagnostic.clone());
-        insert(&mut response, headers::REQUEST_ID, self.request_id);
-        insert(&mut response, headers::CLIENT_REQUEST_ID, self.client_request_id.unwrap_or(self.request_id));
+        fields.insert(DIAGNOSTIC, self.diagnostic.clone());
+        if let Ok(request_id) = HeaderValue::from_str(self.request_id) {
+            let given = self.client_request_id.and_then(|id| HeaderValue::from_str(id).ok());
+            fields.insert(CLIENT_REQUEST_ID, given.unwrap_or_else(|| request_id.clone()));
+            fields.insert(REQUEST_ID, request_id);
+        }
         if self.tls {
-            insert(&mut response, headers::STRICT_TRANSPORT_SECURITY.0, headers::STRICT_TRANSPORT_SECURITY.1);
+            let value = HeaderValue::from_static(headers::STRICT_TRANSPORT_SECURITY.1);
+            fields.insert(STRICT_TRANSPORT_SECURITY, value);
         }
         response
     }

@@ -70,7 +70,10 @@ impl World {
         let wall_clock: Arc<dyn Clock> = Arc::new(SystemClock::new(None));
         let state = ClockState { frozen_at: Some(wall_clock.now()), ..ClockState::default() };
         let clock = Arc::new(VirtualClock::new(wall_clock.clone(), state));
-        let engine = Arc::new(Engine::new(store.clone() as Arc<dyn Store>, clock));
+        let engine = Arc::new(Engine::new(store.clone() as Arc<dyn Store>, clock.clone()));
+        let settings = engine::notify::DeliverySettings::default();
+        let notifier = engine::notify::Notifier::open(store.clone(), clock, Arc::new(RandomIds), settings);
+        let notifier = Arc::new(notifier.await.unwrap());
         let issuers: Vec<(TenantId, Issuer)> = TENANTS
             .map(|id| (id, Issuer::new(IssuerConfig::new(id, "https://presence.test", key()))))
             .into_iter()
@@ -99,6 +102,9 @@ impl World {
             public_url: Some("https://presence.test".to_owned()),
             position_key: [7; 16],
             stop: stop.subscribe(),
+            notifier,
+            subscription_rules: server::SubscriptionRules::of(profile),
+            outbound: outbound::Client::new(outbound::Policy::default(), &[]).unwrap(),
         };
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();

@@ -50,6 +50,7 @@
 //! | opening from a snapshot / from logs | 0.7 s / 0.8 s | 12 s / 16 s |
 //! | writing a snapshot | 0.2 s | 6 s |
 
+mod backup;
 mod compaction;
 mod entry;
 mod error;
@@ -72,6 +73,7 @@ use parking_lot::Mutex;
 use presence::{Timestamp, UserKey};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+pub use backup::BackupError;
 pub use error::OpenError;
 pub use recover::{Recovery, TornTail};
 
@@ -294,6 +296,10 @@ impl Store for Embedded {
         }
         let bytes = documents.iter().map(|d| d.key.len() + d.body.as_ref().map_or(0, Vec::len)).sum();
         self.ask(bytes, |reply| Change::Documents { documents, reply }).await
+    }
+
+    fn status(&self) -> Option<Status> {
+        Some(Embedded::status(self))
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -43,7 +43,32 @@ pub(crate) const CLIENTS: &[Client] = &[
         runner: || node("typescript", &["--import", "tsx", "run_scenarios.ts"]),
     },
     Client { name: "PnP graph", must_run: true, cannot: 1, runner: || node("pnp", &["run_scenarios.mjs"]) },
+    Client { name: "Java microsoft-graph + azure-identity", must_run: false, cannot: 4, runner: java },
+    Client {
+        name: "Go msgraph-sdk-go + azidentity",
+        must_run: false,
+        cannot: 5,
+        runner: || install::go().map(Command::new),
+    },
+    Client {
+        name: "C# Microsoft.Graph + Azure.Identity",
+        must_run: false,
+        cannot: 0,
+        runner: || Err("NuGet is not reached from here; docs/sdks/csharp.md says how to run it".to_owned()),
+    },
+    Client {
+        name: "PHP microsoft-graph",
+        must_run: false,
+        cannot: 0,
+        runner: || Err("Packagist is not reached from here; docs/sdks/php.md says how to run it".to_owned()),
+    },
 ];
+
+fn java() -> Result<Command, String> {
+    let mut command = Command::new("java");
+    command.arg("-cp").arg(install::java()?).arg("RunScenarios");
+    Ok(command)
+}
 
 fn python(script: &str) -> Result<Command, String> {
     let mut command = Command::new(install::python()?);

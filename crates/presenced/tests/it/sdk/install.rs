@@ -54,6 +54,55 @@ pub(crate) fn node(client: &str) -> Result<PathBuf, String> {
     Ok(folder)
 }
 
+/// The Java client: its libraries by Maven, its runner by javac. The class path.
+///
+/// # Errors
+/// What is missing.
+pub(crate) fn java() -> Result<String, String> {
+    let folder = cache("java");
+    let (pom, runner) = (format!("{SOURCES}/java/pom.xml"), format!("{SOURCES}/java/RunScenarios.java"));
+    let path = format!("{0}/classes:{0}/lib/*", folder.display());
+    once(&folder, &[&pom, &runner], || {
+        let _ = std::fs::remove_dir_all(&folder);
+        copy(Path::new(&format!("{SOURCES}/java")), &folder);
+        let libraries = ["-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib"];
+        run(
+            Command::new("mvn").args(libraries).current_dir(&folder),
+            "Maven (Debian: maven) and Maven Central are needed",
+        )?;
+        let compile = ["-proc:none", "-cp", &path, "-d", "classes", "RunScenarios.java"];
+        run(Command::new("javac").args(compile).current_dir(&folder), "a JDK 17 or later is needed")
+    })?;
+    Ok(path)
+}
+
+/// The Go client, compiled. The SDK is a package of a hundred thousand types: eight minutes of processor time from cold. It is
+/// compiled where somebody asks for it, and then found there.
+///
+/// # Errors
+/// What is missing.
+pub(crate) fn go() -> Result<PathBuf, String> {
+    let folder = cache("go");
+    let files = ["main.go", "go.mod", "go.sum"].map(|file| format!("{SOURCES}/go/{file}"));
+    let binary = folder.join("run_scenarios");
+    once(&folder, &[&files[0], &files[1], &files[2]], || {
+        #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not of the program")]
+        let asked = std::env::var_os("PRESENCED_TEST_GO").is_some();
+        if !asked {
+            return Err(
+                "compiling msgraph-sdk-go takes minutes from cold; PRESENCED_TEST_GO=1 has it compiled"
+                    .to_owned(),
+            );
+        }
+        let build = ["build", "-mod=readonly", "-o"];
+        run(
+            Command::new("go").args(build).arg(&binary).arg(".").current_dir(format!("{SOURCES}/go")),
+            "Go 1.25 or later and the Go module proxy are needed",
+        )
+    })?;
+    Ok(binary)
+}
+
 /// Where a client is installed.
 pub(crate) fn cache(client: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("sdk").join(client)

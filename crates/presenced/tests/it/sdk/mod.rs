@@ -5,5 +5,6 @@ mod compare;
 mod example;
 pub(crate) mod install;
 mod matrix;
+mod pages;
 mod scenarios;
 mod schemathesis;

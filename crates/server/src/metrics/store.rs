@@ -1,0 +1,93 @@
+//! A store that measures how long its callers wait for what they write.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use presence::{Timestamp, UserKey};
+use store::{Commit, Document, DocumentKind, LogRead, Position, Status, Store, StoreError, Stored, Version};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::count::{Durations, Histogram};
+
+/// A store, and how long its commits took.
+pub struct MeasuredStore {
+    inner: Arc<dyn Store>,
+    commits: Arc<CommitTimes>,
+}
+
+/// How long callers waited until what they wrote was durable: refused writes too.
+#[derive(Debug)]
+pub struct CommitTimes(Durations);
+
+impl CommitTimes {
+    pub(super) fn histogram(&self) -> Histogram {
+        self.0.histogram(0)
+    }
+}
+
+impl MeasuredStore {
+    /// Measures a store; the times are for [`MetricsPage`](super::MetricsPage).
+    pub fn new(inner: Arc<dyn Store>) -> (Self, Arc<CommitTimes>) {
+        let commits = Arc::new(CommitTimes(Durations::new(1)));
+        (Self { inner, commits: commits.clone() }, commits)
+    }
+
+    async fn timed<T>(&self, work: impl Future<Output = T>) -> T {
+        let started = Instant::now();
+        let done = work.await;
+        self.commits.0.observe(0, started.elapsed());
+        done
+    }
+}
+
+#[async_trait]
+impl Store for MeasuredStore {
+    async fn load(&self, users: &[UserKey]) -> Result<Vec<Stored>, StoreError> {
+        self.inner.load(users).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {
+        self.timed(self.inner.commit(commit)).await
+    }
+
+    async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<UserKey>, StoreError> {
+        self.inner.due(now, max).await
+    }
+
+    async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.next_wake().await
+    }
+
+    async fn latest(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.latest().await
+    }
+
+    async fn read_log(&self, after: Position, max: usize) -> Result<LogRead, StoreError> {
+        self.inner.read_log(after, max).await
+    }
+
+    fn log_end(&self) -> watch::Receiver<Position> {
+        self.inner.log_end()
+    }
+
+    async fn trim_log(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.trim_log(now).await
+    }
+
+    async fn documents(&self, kind: DocumentKind) -> Result<Vec<Document>, StoreError> {
+        self.inner.documents(kind).await
+    }
+
+    async fn put_documents(&self, documents: Vec<Document>) -> Result<(), StoreError> {
+        self.timed(self.inner.put_documents(documents)).await
+    }
+
+    fn status(&self) -> Option<Status> {
+        self.inner.status()
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.inner.close().await
+    }
+}
