@@ -11,7 +11,7 @@ pub trait Ids: Send + Sync + 'static {
     fn guid(&self) -> Uuid;
 }
 
-/// Random GUIDs from the operating system's generator, which is asked for [`GUIDS_AT_ONCE`] at a time: a call of it costs
+/// Random GUIDs from the operating system's generator, which is asked for `GUIDS_AT_ONCE` at a time: a call of it costs
 /// as much as a good part of a request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RandomIds;

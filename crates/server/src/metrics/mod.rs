@@ -1,7 +1,7 @@
 //! What is measured, and the page on which Prometheus reads it (OpenMetrics text).
 //!
 //! A request costs two relaxed additions to counters of its own thread. Whatever exists already, such as the log's end or the
-//! store's groups, is read when somebody asks; people are counted by a [`census`]. The page is served on a listener of its own
+//! store's groups, is read when somebody asks; people are counted by a `census`. The page is served on a listener of its own
 //! and needs no token: it names no user, application or tenant.
 
 pub(crate) mod census;
