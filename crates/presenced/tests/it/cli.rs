@@ -151,7 +151,10 @@ fn presence_can_be_set_read_explained_and_cleared_from_the_shell() {
     let set = on_server(&["set", "ana.fuentes@presenced.example", "Busy/InACall", "--for", "PT1H"]);
     assert_eq!(set, "ana.fuentes@presenced.example  Busy/InACall\n");
     let explained = on_server(&["explain", USER_A]);
-    assert!(explained.contains("because the only presence session, of 22553876"), "{explained}");
+    assert!(
+        explained.contains("because the only presence session, of Demo application (22553876"),
+        "{explained}"
+    );
     assert!(explained.contains("next: Offline/Offline at "), "{explained}");
     let get: Value = serde_json::from_str(&on_server(&["get", USER_A, "--json"])).unwrap();
     assert_eq!(get["activity"], "InACall");
