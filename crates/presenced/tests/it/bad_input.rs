@@ -1,6 +1,7 @@
 //! Everything wrong that a client can send, to every operation: each gets the error the contract says, soon and within
 //! bounded memory, and changes nothing. Never a 5xx, a panic or a hang.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -767,22 +768,27 @@ fn a_path_that_leads_nowhere_names_its_segment_before_anybody_asks_for_a_token()
     assert_error(&app.get(&endless), 400, "BadRequest", &segment("x"), "ten thousand segments");
 }
 
+/// A path of the table of operations with its places filled.
+fn filled(template: &str, user: &str) -> String {
+    template.replace("{user}", user).replace("{size}", "48x48").replace("{subscription}", APP)
+}
+
 #[test]
 fn a_wrong_verb_is_405_and_says_which_are_allowed() {
     let user = Untouched::new();
     let me = user.me();
     let verbs = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "BREW"];
-    let mut table: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut table: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for row in OPERATIONS {
-        let allowed = match row.method {
-            Method::Get => vec!["GET", "HEAD"],
-            _ => vec!["POST"],
-        };
-        table.extend(row.paths.iter().map(|path| (*path, allowed.clone())));
+        for path in row.paths {
+            let allowed = table.entry(path).or_default();
+            allowed.push(row.method.as_str());
+            allowed.extend((row.method == Method::Get).then_some("HEAD"));
+        }
     }
     table.extend(NO_OPERATION_PATHS.iter().map(|path| (*path, Vec::new())));
     for (path, allowed) in table {
-        let path = format!("/v1.0{}", path.replace("{user}", &user.id).replace("{size}", "48x48"));
+        let path = format!("/v1.0{}", filled(path, &user.id));
         for verb in verbs.into_iter().filter(|verb| !allowed.contains(verb)) {
             let answer = me.send(verb, &path, &[JSON], b"{}");
             assert_error(&answer, 405, "Request_BadRequest", WRONG_METHOD, &format!("{verb} {path}"));
@@ -819,15 +825,14 @@ fn no_token_or_a_bad_one_is_401_to_every_operation_however_bad_the_rest_is() {
         (Some(bearer(&format!("{token}{}", "x".repeat(64 * 1024)))), None),
         (Some("Bearer \u{e4}".to_owned()), None),
     ];
-    let path_of =
-        |template: &str| format!("/v1.0{}", template.replace("{user}", &user.id).replace("{size}", "48x48"));
+    let path_of = |template: &str| format!("/v1.0{}", filled(template, &user.id));
     for (authorization, message) in &table {
         for row in OPERATIONS.iter().filter(|row| row.name != "metadata") {
             let path = path_of(row.paths[0]);
             let mut headers = vec![("Content-Type", "text/plain")];
             headers.extend(authorization.as_deref().map(|value| ("Authorization", value)));
-            let method = if row.body == BodyRule::Required { "POST" } else { row.method.as_str() };
-            let answer = user.server.send(method, &path, &headers, if method == "POST" { b"{" } else { b"" });
+            let body: &[u8] = if row.body == BodyRule::Required { b"{" } else { b"" };
+            let answer = user.server.send(row.method.as_str(), &path, &headers, body);
             let what = format!("{} with {:.80?}", row.name, authorization);
             assert_refused(&answer, 401, "InvalidAuthenticationToken", &what);
             assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer realm=\"\""), "{what}");

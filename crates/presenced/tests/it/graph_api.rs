@@ -8,7 +8,7 @@ use engine::Clock;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use graph::{Method, OPERATIONS, Permission};
+use graph::{Access, Method, OPERATIONS, Permission};
 use identity::{Application, Issuer, IssuerConfig, SigningKey};
 use serde_json::{Value, json};
 
@@ -706,6 +706,7 @@ fn each_permission_alone_opens_exactly_the_operations_of_the_matrix() {
     let server = Server::dev_in(folder.path());
     let mint = Mint::of(&server, folder.path());
     let bodies = actions();
+    let in_an_hour = (engine::SystemClock::new(None).now() + jiff::SignedDuration::from_mins(50)).to_string();
     let call = |caller: &Caller<'_>, row: &graph::Row, path: &str, user: &str| {
         let path = format!("/v1.0{}", path.replace("{user}", user).replace("{size}", "48x48"));
         let body = match row.name {
@@ -726,7 +727,9 @@ fn each_permission_alone_opens_exactly_the_operations_of_the_matrix() {
         let permissions: Vec<&str> = permission.into_iter().collect();
         let delegated = Caller::with_token(&server, &mint.token(Some(USER_A), &permissions));
         let app = Caller::with_token(&server, &mint.token(None, &permissions));
-        for row in OPERATIONS.iter().filter(|row| !["batch", "metadata"].contains(&row.name)) {
+        let is_of_a_user =
+            |row: &&graph::Row| matches!(row.access, Access::Presence(_) | Access::Directory(_));
+        for row in OPERATIONS.iter().filter(is_of_a_user) {
             let (own, other, application) = openers(row.name);
             let has = |list: &[&str]| permission.is_some_and(|permission| list.contains(&permission));
             let refused = |answer: &Answer, what: &str| {
@@ -772,7 +775,28 @@ fn each_permission_alone_opens_exactly_the_operations_of_the_matrix() {
                 }
             }
         }
-        for caller in [&delegated, &app] {
+        for (caller, openers) in [
+            (&delegated, &["Presence.Read.All"][..]),
+            (&app, &["Presence.Read.All", "Presence.ReadWrite.All"]),
+        ] {
+            // A receiver that nobody is: the permission is asked for before it is called.
+            let body = json!({
+                "changeType": "updated",
+                "resource": format!("/communications/presences/{USER_A}"),
+                "notificationUrl": "http://127.0.0.1:1/",
+                "expirationDateTime": in_an_hour,
+            });
+            let answer = caller.post("/v1.0/subscriptions", &body);
+            let is_open = permission.is_some_and(|permission| openers.contains(&permission));
+            assert_eq!(answer.status, if is_open { 400 } else { 403 }, "{permission:?}: {answer:?}");
+            // Of those of others, nothing is told to anybody.
+            let nowhere = format!("/v1.0/subscriptions/{APP}");
+            let renewal = json!({ "expirationDateTime": in_an_hour }).to_string();
+            assert_eq!(caller.send("PATCH", &nowhere, &[JSON], renewal.as_bytes()).status, 404);
+            assert_eq!(caller.send("POST", &format!("{nowhere}/reauthorize"), &[], b"").status, 404);
+            assert_eq!(caller.send("DELETE", &nowhere, &[], b"").status, 404);
+            assert_eq!(caller.get("/v1.0/subscriptions").status, 200, "one's own list");
+            assert_eq!(caller.get(&nowhere).status, 404);
             assert_eq!(caller.get("/v1.0/$metadata").status, 200);
             let batch = json!({ "requests": [{ "id": "1", "method": "GET", "url": "/xyz" }] });
             assert_eq!(caller.post("/v1.0/$batch", &batch).status, 200, "{permission:?}");
