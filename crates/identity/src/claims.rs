@@ -16,13 +16,18 @@ pub(crate) struct Header {
     pub(crate) crit: Option<serde::de::IgnoredAny>,
 }
 
-/// The claims that matter. A member given twice or of another type makes the token malformed.
+/// The claims that every issuer writes alike (RFC 7519 §4.1). One given twice or of another type makes the token malformed.
 #[derive(Deserialize)]
-pub(crate) struct Claims {
+pub(crate) struct Registered {
     pub(crate) iss: Option<String>,
     aud: Option<OneOrMany>,
     exp: Option<f64>,
     nbf: Option<f64>,
+}
+
+/// The claims that say who calls, as Entra names them. A member given twice or of another type makes the token malformed.
+#[derive(Deserialize)]
+pub(crate) struct Claims {
     tid: Option<String>,
     oid: Option<String>,
     scp: Option<String>,
@@ -39,7 +44,7 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-impl Claims {
+impl Registered {
     /// Whether the token is meant for one of `audiences`. A token for nobody is not meant for us.
     pub(crate) fn is_for(&self, audiences: &[String]) -> bool {
         match &self.aud {
@@ -58,7 +63,9 @@ impl Claims {
         };
         Ok(Lifetime { not_before, not_after })
     }
+}
 
+impl Claims {
     /// The caller, in the manner of Entra: `oid` is who, `appid` or `azp` is what, `scp` or `roles` is allowed.
     pub(crate) fn into_caller(self, tenant: TenantId, lifetime: Lifetime) -> Result<Caller, TokenError> {
         if self.tid.is_some_and(|tid| tid.parse() != Ok(tenant)) {
@@ -98,6 +105,11 @@ pub(crate) struct Lifetime {
 }
 
 impl Lifetime {
+    /// When it ends.
+    pub(crate) fn ends_at(self) -> Timestamp {
+        self.not_after
+    }
+
     /// Whether the token counts at `now`, give or take `skew_secs` at both ends; the last second of skew is included.
     pub(crate) fn check(self, now: Timestamp, skew_secs: i64) -> Result<(), TokenError> {
         if now.as_second() > self.not_after.as_second().saturating_add(skew_secs) {

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 
 /// A signature algorithm a token may use. Asymmetric ones only, so that `none` and a public key taken for an HMAC
@@ -40,28 +43,77 @@ impl Algorithm {
     }
 }
 
-/// One public key. It serves one algorithm: a token cannot choose another for it.
+/// One public key. It serves the algorithms of its kind, and only one if its issuer says which: a token cannot choose
+/// another for it.
 #[derive(Clone, Debug)]
 pub struct VerificationKey {
-    algorithm: Algorithm,
+    algorithms: &'static [Algorithm],
     key: DecodingKey,
+    /// SHA-256 of the key itself: another key under the same `kid` is another key.
+    fingerprint: [u8; 32],
 }
 
 impl VerificationKey {
     /// An RS256 key, from modulus and exponent as big-endian bytes.
     pub fn rs256(modulus: &[u8], exponent: &[u8]) -> Self {
-        Self { algorithm: Algorithm::Rs256, key: DecodingKey::from_rsa_raw_components(modulus, exponent) }
+        Self::new_rsa(&[Algorithm::Rs256], modulus, exponent)
     }
 
-    /// The algorithm this key is for.
-    pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+    /// A PS256 key, in the same way.
+    pub(crate) fn ps256(modulus: &[u8], exponent: &[u8]) -> Self {
+        Self::new_rsa(&[Algorithm::Ps256], modulus, exponent)
     }
 
-    /// Whether `signature` (base64url) is this key's signature of `message`.
-    pub(crate) fn verifies(&self, message: &[u8], signature: &str) -> bool {
-        jsonwebtoken::crypto::verify(signature, message, &self.key, self.algorithm.library()).unwrap_or(false)
+    /// An RSA key of which its issuer does not say what for.
+    pub(crate) fn rsa(modulus: &[u8], exponent: &[u8]) -> Self {
+        Self::new_rsa(&[Algorithm::Rs256, Algorithm::Ps256], modulus, exponent)
     }
+
+    /// An ES256 key, from the coordinates of its point. None when the library cannot read them.
+    pub(crate) fn es256(x: &[u8], y: &[u8]) -> Option<Self> {
+        let key =
+            DecodingKey::from_ec_components(&URL_SAFE_NO_PAD.encode(x), &URL_SAFE_NO_PAD.encode(y)).ok()?;
+        Some(Self { algorithms: &[Algorithm::Es256], key, fingerprint: fingerprint(&[x, y]) })
+    }
+
+    /// An Ed25519 key. None when the library cannot read it.
+    pub(crate) fn ed25519(x: &[u8]) -> Option<Self> {
+        let key = DecodingKey::from_ed_components(&URL_SAFE_NO_PAD.encode(x)).ok()?;
+        Some(Self { algorithms: &[Algorithm::EdDsa], key, fingerprint: fingerprint(&[x]) })
+    }
+
+    fn new_rsa(algorithms: &'static [Algorithm], modulus: &[u8], exponent: &[u8]) -> Self {
+        let key = DecodingKey::from_rsa_raw_components(modulus, exponent);
+        Self { algorithms, key, fingerprint: fingerprint(&[modulus, exponent]) }
+    }
+
+    /// Whether this key is for that algorithm.
+    pub fn serves(&self, algorithm: Algorithm) -> bool {
+        self.algorithms.contains(&algorithm)
+    }
+
+    /// Whether `signature` (base64url) is this key's signature of `message` by an algorithm that it serves.
+    pub(crate) fn verifies(&self, message: &[u8], signature: &str, algorithm: Algorithm) -> bool {
+        self.serves(algorithm)
+            && jsonwebtoken::crypto::verify(signature, message, &self.key, algorithm.library())
+                .unwrap_or(false)
+    }
+
+    pub(crate) fn fingerprint(&self) -> &[u8; 32] {
+        &self.fingerprint
+    }
+}
+
+fn fingerprint(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        // With their lengths, so that no two keys have the same bytes.
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(context.finish().as_ref());
+    bytes
 }
 
 /// An issuer's public keys by `kid`.
@@ -74,9 +126,19 @@ impl KeySet {
         self.0.get(kid)
     }
 
-    /// Whether every key of `self` is in `other` too.
-    pub(crate) fn is_kept_by(&self, other: &Self) -> bool {
-        self.0.keys().all(|kid| other.0.contains_key(kid))
+    /// Whether this key is in the set under this id.
+    pub(crate) fn has(&self, kid: &str, fingerprint: &[u8; 32]) -> bool {
+        self.0.get(kid).is_some_and(|key| key.fingerprint == *fingerprint)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 }
 

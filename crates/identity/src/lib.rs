@@ -1,14 +1,15 @@
 //! The key ring: bearer tokens in, tokens out, certificates.
 //!
-//! Three parts that share nothing but their keys:
+//! Four parts that share nothing but their keys:
 //! - [`Verifier`] reads a bearer token and says who calls ([`Caller`]);
+//! - [`IssuerSettings`], [`Mapping`] and [`KeyKeeper`] are what it takes to believe tokens of somebody else's issuer;
 //! - [`Issuer`] is the embedded development issuer: it mints tokens and answers the few paths by which client
 //!   libraries find and use it;
 //! - [`LocalCa`] and [`ReloadableCertificate`] hold the certificates the server shows.
 //!
 //! There is no socket here, no clock and no environment: requests, instants and new identifiers are arguments. Whether a
 //! caller *may* do something is not decided here either; that is a row of the operations table against
-//! [`Caller::permissions`]. Contract: the identity sheet, sections A and B.
+//! [`Caller::permissions`]. Contract: the identity sheet.
 #![warn(missing_docs)]
 
 mod aadsts;
@@ -20,6 +21,7 @@ mod content;
 mod discovery;
 mod error;
 mod files;
+mod foreign;
 mod issuer;
 mod jwks;
 mod keys;
@@ -36,6 +38,12 @@ pub use content::{
     CONTENT_KEY_BYTES, CertificateProblem, ContentCertificate, ContentError, ContentKey, EncryptedContent,
 };
 pub use error::{TokenError, bearer};
+pub use foreign::{
+    ASKED_FETCH_INTERVAL, AUDIENCES_MAX, AppOnlyRule, Asked, CLAIM_PATH_CHARS_MAX, ClaimPath, ClaimPathError,
+    DISCOVERY_BYTES_MAX, Discovery, DocumentProblem, FetchProblem, ISSUERS_PER_TENANT_MAX, IssuerSettings,
+    JWKS_BYTES_MAX, KEYS_FRESH, KEYS_KEPT_MAX, KEYS_MAX, KeyKeeper, KeyState, Mapping, Nobody, OneOrMore,
+    People, RETRY_MAX, RETRY_MIN, Recipe, SettingsProblem, UserMatch, key_set,
+};
 pub use issuer::{ACCESS_TOKEN_LIFETIME_SECS, CHANGE_NOTIFICATION_PUBLISHER, Issuer, IssuerConfig, Request};
 pub use jwks::{Algorithm, KeySet, VerificationKey};
 pub use keys::{KeyError, SigningKey};

@@ -136,7 +136,7 @@ impl<'a> ValidationToken<'a> {
         }
         let kid = kid.as_deref().unwrap_or_default();
         let key = keys.get(kid).ok_or_else(|| P::UnknownKey(kid.to_owned()))?;
-        if !key.verifies(self.message.as_bytes(), self.signature) {
+        if !key.verifies(self.message.as_bytes(), self.signature, Algorithm::Rs256) {
             return Err(P::Signature);
         }
         let (not_before, expires) = (self.instant("nbf")?, self.instant("exp")?);

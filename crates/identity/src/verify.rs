@@ -1,7 +1,8 @@
 //! Bearer token in, caller out.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
@@ -12,8 +13,9 @@ use quick_cache::sync::Cache;
 use serde::de::DeserializeOwned;
 
 use crate::caller::Caller;
-use crate::claims::{Claims, Header, Lifetime};
+use crate::claims::{Claims, Header, Lifetime, Registered};
 use crate::error::TokenError;
+use crate::foreign::{Mapping, Nobody, People, Subject};
 use crate::jwks::{Algorithm, KeySet};
 
 /// The longest token that is looked at. Real ones are 1 to 4 KiB; a user in hundreds of groups stays below 20 KiB.
@@ -62,22 +64,28 @@ impl TrustedIssuer {
 }
 
 /// How the claims of an issuer are to be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ClaimMapping {
-    /// As Entra writes them: `oid`, `tid`, `scp` or `roles`, `appid` or `azp`.
+    /// As our own issuer writes them, which is as Entra does: `oid`, `tid`, `scp` or `roles`, `appid` or `azp`.
     #[default]
     Entra,
+    /// As the settings of a foreign issuer say.
+    Foreign(Box<Mapping>),
 }
 
 /// Verifies bearer tokens of the issuers it trusts. Shared by all connections; it has no lock that is held across a
 /// verification.
 #[derive(Debug)]
 pub struct Verifier {
-    issuers: Vec<Slot>,
+    issuers: ArcSwap<Issuers>,
     verified: Cache<TokenDigest, Verified>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
+
+/// Who is trusted, by the names tokens call them. Several under one name: one issuer for several tenants.
+#[derive(Clone, Debug, Default)]
+struct Issuers(HashMap<String, Vec<Arc<Slot>>>);
 
 /// How well verified tokens are remembered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,27 +101,26 @@ pub struct Remembrance {
 #[derive(Debug)]
 struct Slot {
     trusted: TrustedIssuer,
-    keys: ArcSwap<Keys>,
-}
-
-/// The keys in force. `generation` grows whenever one is withdrawn, so that a token verified under the old set, even
-/// one whose verification was under way meanwhile, is not believed from memory.
-#[derive(Debug)]
-struct Keys {
-    set: KeySet,
-    generation: u64,
+    keys: ArcSwap<KeySet>,
+    /// No longer trusted: what was verified meanwhile is not believed from memory.
+    is_retired: AtomicBool,
 }
 
 /// SHA-256 of the whole token, signature included. The digest is kept rather than the token: it is shorter, and the
 /// memory of the process then holds no list of usable credentials.
 type TokenDigest = [u8; 32];
 
+/// What is remembered of a token: the key among others, so that a token is not believed after its key was withdrawn, even
+/// if its verification was under way meanwhile.
 #[derive(Clone, Debug)]
 struct Verified {
-    issuer: usize,
-    generation: u64,
+    slot: Arc<Slot>,
+    kid: Arc<str>,
+    key: [u8; 32],
     lifetime: Lifetime,
     caller: Arc<Caller>,
+    /// What a foreign token says, to be held against the directory at each hit. The caller is what came of it last.
+    subject: Option<Arc<Subject>>,
 }
 
 impl Verifier {
@@ -127,27 +134,38 @@ impl Verifier {
         issuers: impl IntoIterator<Item = TrustedIssuer>,
         verified_tokens_max: usize,
     ) -> Self {
-        let slot = |mut trusted: TrustedIssuer| {
-            let keys = Keys { set: std::mem::take(&mut trusted.keys), generation: 0 };
-            Slot { trusted, keys: ArcSwap::from_pointee(keys) }
-        };
+        let mut all = Issuers::default();
+        issuers.into_iter().for_each(|issuer| all.add(issuer));
         Self {
-            issuers: issuers.into_iter().map(slot).collect(),
+            issuers: ArcSwap::from_pointee(all),
             verified: Cache::new(verified_tokens_max),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
     }
 
+    /// [`verify_among`](Self::verify_among) nobody: for issuers whose subjects are object ids.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Caller>, TokenError> {
+        self.verify_among(&Nobody, token, now)
+    }
+
     /// The caller `token` stands for at `now`, which is the time of the world and not that of an emulated clock:
-    /// token lifetimes follow their issuer.
+    /// token lifetimes follow their issuer. A foreign subject is looked up among `people`, each time anew.
     ///
     /// Only tokens that pass are remembered, so nobody without a valid token can push one out of memory.
     ///
     /// # Errors
     /// The first rule of identity A.1 the token breaks. The signature comes before the times, the audience and the
     /// tenant, so a forger learns nothing about them.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Caller>, TokenError> {
+    pub fn verify_among(
+        &self,
+        people: &(impl People + ?Sized),
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Arc<Caller>, TokenError> {
         if token.is_empty() {
             return Err(TokenError::Empty);
         }
@@ -160,28 +178,58 @@ impl Verifier {
             verified.lifetime.check(now, CLOCK_SKEW_SECS).inspect_err(|_| {
                 self.verified.remove(&digest);
             })?;
-            return Ok(verified.caller);
+            return Ok(match &verified.subject {
+                Some(subject) if !subject.is_still(&verified.caller, people) => {
+                    let caller = Arc::new(subject.caller(people));
+                    self.verified.insert(digest, Verified { caller: Arc::clone(&caller), ..verified });
+                    caller
+                }
+                _ => verified.caller,
+            });
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
-        let verified = self.examine(token, now)?;
+        let verified = self.examine(people, token, now)?;
         let caller = Arc::clone(&verified.caller);
         self.verified.insert(digest, verified);
         Ok(caller)
     }
 
-    /// Puts new keys in force for the issuer that signs as `issuer`. When one of the old keys is withdrawn, every
-    /// remembered token is forgotten. Returns whether there is such an issuer.
-    pub fn replace_keys(&self, issuer: &str, keys: KeySet) -> bool {
-        let Some(slot) = self.issuers.iter().find(|slot| slot.signs_as(issuer)) else { return false };
-        let mut withdrawn = false;
-        slot.keys.rcu(|old| {
-            withdrawn = !old.set.is_kept_by(&keys);
-            Keys { set: keys.clone(), generation: old.generation + u64::from(withdrawn) }
-        });
-        if withdrawn {
-            self.verified.clear();
+    /// The trusted issuer that a token claims to come from and whose keys it does not find there: whoever fetches keys
+    /// may want to look for new ones. Nothing of such a token is to be believed.
+    pub fn issuer_lacking_key(&self, token: &str) -> Option<String> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return None;
         }
+        let (message, _) = token.rsplit_once('.')?;
+        let (header, payload) = message.split_once('.')?;
+        let header: Header = json_part(header).ok()?;
+        let algorithm = Algorithm::from_header(&header.alg)?;
+        let (kid, iss) = (header.kid?, json_part::<Registered>(payload).ok()?.iss?);
+        let issuers = self.issuers.load();
+        let lacks = |slot: &Arc<Slot>| {
+            slot.trusted.algorithms.contains(&algorithm) && slot.keys.load().get(&kid).is_none()
+        };
+        issuers.0.get(&iss)?.iter().any(lacks).then_some(iss)
+    }
+
+    /// Puts new keys in force for the issuer that signs as `issuer`. Tokens that were verified with a key that is
+    /// withdrawn by that are forgotten. Returns whether there is such an issuer.
+    pub fn replace_keys(&self, issuer: &str, keys: KeySet) -> bool {
+        let issuers = self.issuers.load();
+        let Some(slots) = issuers.0.get(issuer) else { return false };
+        let keys = Arc::new(keys);
+        for slot in slots {
+            slot.keys.store(Arc::clone(&keys));
+        }
+        self.forget_the_unfounded();
         true
+    }
+
+    /// Trusts these issuers for `tenant` from now on, and no others. Those that are trusted already as they are keep the
+    /// keys they have, and what was verified with them; everything else of the tenant is forgotten.
+    pub fn replace_issuers(&self, tenant: TenantId, issuers: Vec<TrustedIssuer>) {
+        self.issuers.rcu(|old| old.with(tenant, issuers.clone()));
+        self.forget_the_unfounded();
     }
 
     /// How well verified tokens are remembered, since the start.
@@ -198,13 +246,20 @@ impl Verifier {
         self.verified.len()
     }
 
-    fn remembered(&self, digest: &TokenDigest) -> Option<Verified> {
-        let verified = self.verified.get(digest)?;
-        let current = self.issuers[verified.issuer].keys.load().generation;
-        (verified.generation == current).then_some(verified)
+    fn forget_the_unfounded(&self) {
+        self.verified.retain(|_, verified| verified.is_founded());
     }
 
-    fn examine(&self, token: &str, now: Timestamp) -> Result<Verified, TokenError> {
+    fn remembered(&self, digest: &TokenDigest) -> Option<Verified> {
+        self.verified.get(digest).filter(Verified::is_founded)
+    }
+
+    fn examine(
+        &self,
+        people: &(impl People + ?Sized),
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Verified, TokenError> {
         let (message, signature) = token.rsplit_once('.').ok_or(TokenError::NotAJwt)?;
         let (header, payload) = message.split_once('.').ok_or(TokenError::NotAJwt)?;
         let header: Header = json_part(header)?;
@@ -212,40 +267,115 @@ impl Verifier {
         if header.crit.is_some() {
             return Err(TokenError::NotAJwt);
         }
-        let claims: Claims = json_part(payload)?;
+        let registered: Registered = json_part(payload)?;
 
-        // Not believed yet: `iss` and `kid` only choose which key the signature is tried with.
-        let iss = claims.iss.as_deref().ok_or(TokenError::MissingClaim("iss"))?;
-        let issuer =
-            self.issuers.iter().position(|slot| slot.signs_as(iss)).ok_or(TokenError::WrongIssuer)?;
-        let Slot { trusted, keys } = &self.issuers[issuer];
+        // Not believed yet: `iss`, `kid` and the tenant only choose which key the signature is tried with.
+        let iss = registered.iss.as_deref().ok_or(TokenError::MissingClaim("iss"))?;
+        let slot = self.issuers.load().choose(iss, payload)?;
+        let trusted = &slot.trusted;
         if !trusted.algorithms.contains(&algorithm) {
             return Err(TokenError::WrongAlgorithm);
         }
-        let keys = keys.load();
-        let key = header.kid.as_deref().and_then(|kid| keys.set.get(kid)).ok_or(TokenError::UnknownKey)?;
-        if key.algorithm() != algorithm {
+        let kid = header.kid.ok_or(TokenError::UnknownKey)?;
+        let keys = slot.keys.load();
+        let key = keys.get(&kid).ok_or(TokenError::UnknownKey)?;
+        if !key.serves(algorithm) {
             return Err(TokenError::WrongAlgorithm);
         }
-        if !key.verifies(message.as_bytes(), signature) {
+        if !key.verifies(message.as_bytes(), signature, algorithm) {
             return Err(TokenError::BadSignature);
         }
 
-        let lifetime = claims.lifetime()?;
+        let lifetime = registered.lifetime()?;
         lifetime.check(now, CLOCK_SKEW_SECS)?;
-        if !claims.is_for(&trusted.audiences) {
+        if !registered.is_for(&trusted.audiences) {
             return Err(TokenError::WrongAudience);
         }
-        let caller = match trusted.claims {
-            ClaimMapping::Entra => claims.into_caller(trusted.tenant, lifetime)?,
+        let (caller, subject) = match &trusted.claims {
+            ClaimMapping::Entra => {
+                (json_part::<Claims>(payload)?.into_caller(trusted.tenant, lifetime)?, None)
+            }
+            ClaimMapping::Foreign(mapping) => {
+                let subject = mapping.read(trusted.tenant, &json_part(payload)?, lifetime.ends_at())?;
+                (subject.caller(people), Some(Arc::new(subject)))
+            }
         };
-        Ok(Verified { issuer, generation: keys.generation, lifetime, caller: Arc::new(caller) })
+        let (kid, key) = (kid.into(), *key.fingerprint());
+        drop(keys);
+        Ok(Verified { slot, kid, key, lifetime, caller: Arc::new(caller), subject })
     }
 }
 
-impl Slot {
-    fn signs_as(&self, issuer: &str) -> bool {
-        self.trusted.issuers.iter().any(|own| own == issuer)
+impl Verified {
+    /// Whether its issuer is still trusted and still has the key.
+    fn is_founded(&self) -> bool {
+        !self.slot.is_retired.load(Ordering::Acquire) && self.slot.keys.load().has(&self.kid, &self.key)
+    }
+}
+
+impl Issuers {
+    fn add(&mut self, mut trusted: TrustedIssuer) {
+        let keys = ArcSwap::from_pointee(std::mem::take(&mut trusted.keys));
+        self.insert(Arc::new(Slot { trusted, keys, is_retired: AtomicBool::new(false) }));
+    }
+
+    fn insert(&mut self, slot: Arc<Slot>) {
+        for name in &slot.trusted.issuers {
+            self.0.entry(name.clone()).or_default().push(Arc::clone(&slot));
+        }
+    }
+
+    /// The same issuers, but these for `tenant`.
+    fn with(&self, tenant: TenantId, issuers: Vec<TrustedIssuer>) -> Self {
+        let mut new = self.clone();
+        let mut old: Vec<Arc<Slot>> = Vec::new();
+        for slots in new.0.values_mut() {
+            let of_tenant = slots.extract_if(.., |slot| slot.trusted.tenant == tenant);
+            old.extend(of_tenant);
+        }
+        new.0.retain(|_, slots| !slots.is_empty());
+        for issuer in issuers {
+            match old.iter().find(|slot| slot.trusted.is_the_same(&issuer)) {
+                Some(kept) => new.insert(Arc::clone(kept)),
+                None => {
+                    // Another tenant may have fetched the keys of this issuer.
+                    let known = issuer.issuers.iter().find_map(|name| new.0.get(name)?.first().cloned());
+                    let keys = match known.filter(|_| issuer.keys.is_empty()) {
+                        Some(known) => KeySet::clone(&known.keys.load()),
+                        None => issuer.keys.clone(),
+                    };
+                    new.add(TrustedIssuer { keys, ..issuer });
+                }
+            }
+        }
+        let kept = |slot: &Arc<Slot>| new.0.values().flatten().any(|other| Arc::ptr_eq(slot, other));
+        for slot in old.iter().filter(|slot| !kept(slot)) {
+            slot.is_retired.store(true, Ordering::Release);
+        }
+        new
+    }
+
+    /// Of the issuers of this name the one whose tenant the claims name, or the first: it will refuse them.
+    fn choose(&self, iss: &str, payload: &str) -> Result<Arc<Slot>, TokenError> {
+        let slots = self.0.get(iss).map(Vec::as_slice).unwrap_or_default();
+        let first = slots.first().ok_or(TokenError::WrongIssuer)?;
+        if slots.len() == 1 {
+            return Ok(Arc::clone(first));
+        }
+        let claims = json_part(payload)?;
+        let is_of_tenant = |slot: &&Arc<Slot>| match &slot.trusted.claims {
+            ClaimMapping::Entra => false,
+            ClaimMapping::Foreign(mapping) => mapping.is_of_tenant(slot.trusted.tenant, &claims),
+        };
+        Ok(Arc::clone(slots.iter().find(is_of_tenant).unwrap_or(first)))
+    }
+}
+
+impl TrustedIssuer {
+    /// Whether both are trusted in the same way, whatever their keys.
+    fn is_the_same(&self, other: &Self) -> bool {
+        (&self.issuers, self.tenant, &self.audiences, &self.algorithms, &self.claims)
+            == (&other.issuers, other.tenant, &other.audiences, &other.algorithms, &other.claims)
     }
 }
 

@@ -5,6 +5,7 @@ mod authority;
 mod bearer;
 mod certificates;
 mod discovery;
+mod foreign;
 mod keys;
 mod memory;
 mod token_endpoint;
