@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use graph::Profile;
-use graph::operations::is_application_permission;
+use graph::operations::{is_application_permission, is_delegated_permission};
+use identity::{ISSUERS_PER_TENANT_MAX, IssuerSettings, OneOrMore, TrustedIssuer};
+use presence::TenantId;
 use serde::Deserialize;
 use server::directory::TRUSTS_MAX;
 use server::is_own_role;
@@ -134,6 +136,10 @@ pub(crate) struct Tenant {
     /// Applications.
     #[serde(rename = "application")]
     pub(crate) applications: Vec<Application>,
+    /// Issuers of the organisation's own, whose tokens are accepted. With one of them the embedded issuer is off for the
+    /// tenant.
+    #[serde(rename = "issuer")]
+    pub(crate) issuers: Vec<IssuerSettings>,
 }
 
 /// `[[tenant.application]]`.
@@ -275,9 +281,54 @@ impl Config {
             } else if let Some(other) = seen.insert(tenant.id.to_ascii_lowercase(), position + 1) {
                 problems.push(format!("{place}: id {} is also that of tenant {other}", tenant.id));
             }
-            tenant.check(&place, self.issuer.embedded, &mut problems);
+            tenant.check(&place, self.issuer.embedded && tenant.issuers.is_empty(), &mut problems);
         }
+        self.check_shared_issuers(&mut problems);
         problems
+    }
+}
+
+impl Config {
+    /// An issuer that speaks for several tenants must say in each token for which.
+    fn check_shared_issuers(&self, problems: &mut Vec<String>) {
+        let mut seen: BTreeMap<&str, Vec<&IssuerSettings>> = BTreeMap::new();
+        for issuer in self.tenants.iter().flat_map(|tenant| &tenant.issuers) {
+            let others = seen.entry(&issuer.issuer).or_default();
+            let is_told_apart = |other: &&IssuerSettings| {
+                (issuer.tenant_claim.is_some() && issuer.tenant_claim == other.tenant_claim)
+                    && issuer.tenant_value != other.tenant_value
+            };
+            if !others.iter().all(is_told_apart) {
+                problems.push(format!(
+                    "[[tenant.issuer]] {:?} is written twice: give each tenant_claim and a tenant_value of its own",
+                    issuer.issuer
+                ));
+            }
+            others.push(issuer);
+        }
+    }
+}
+
+impl Outbound {
+    /// Asks issuers for their keys: those of the configuration wherever they are, and where they send us on the public
+    /// internet or to what is in `allow`.
+    ///
+    /// # Errors
+    /// As [`client`](Self::client).
+    pub(crate) fn issuer_client(&self, tenants: &[Tenant]) -> anyhow::Result<outbound::Client> {
+        let mut allow = self.allow.iter().map(|target| target.parse()).collect::<Result<Vec<_>, _>>()?;
+        for issuer in tenants.iter().flat_map(|tenant| &tenant.issuers) {
+            let url = issuer.issuer.parse::<http::Uri>()?;
+            let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+            allow.push(host.parse()?);
+        }
+        let loopback = tenants
+            .iter()
+            .flat_map(|tenant| &tenant.issuers)
+            .any(|issuer| issuer.issuer.starts_with("http:"));
+        let policy = outbound::Policy { allow, only_listed: false, loopback };
+        let roots = self.extra_roots.iter().map(std::fs::read_to_string).collect::<Result<Vec<_>, _>>()?;
+        Ok(outbound::Client::new(policy, &roots)?)
     }
 }
 
@@ -287,7 +338,44 @@ fn is_role(name: &str) -> bool {
 }
 
 impl Tenant {
+    /// Its issuers as the verifier wants them.
+    ///
+    /// # Errors
+    /// When the configuration was not checked.
+    pub(crate) fn trusted(&self) -> anyhow::Result<Vec<TrustedIssuer>> {
+        let id: TenantId = self.id.parse()?;
+        let trusted = self.issuers.iter().map(|issuer| issuer.trusted(id));
+        trusted.collect::<Result<_, _>>().map_err(|problems| anyhow::anyhow!("{problems:?}"))
+    }
+
+    fn check_issuers(&self, place: &str, problems: &mut Vec<String>) {
+        if self.issuers.len() > ISSUERS_PER_TENANT_MAX {
+            problems.push(format!("{place} issuer: at most {ISSUERS_PER_TENANT_MAX}"));
+        }
+        for issuer in &self.issuers {
+            let place = format!("{place} issuer {:?}", issuer.issuer);
+            let found = issuer.trusted(self.id.parse().unwrap_or(TenantId::from_u128(0))).err();
+            problems.extend(found.into_iter().flatten().map(|problem| format!("{place}: {problem}")));
+            let mapped = issuer.permission_map.values().flat_map(OneOrMore::iter);
+            for name in mapped.filter(|name| !is_role(name) && !is_delegated_permission(name)) {
+                problems
+                    .push(format!("{place}: permission_map: {name:?} is not a permission that exists here"));
+            }
+            for name in issuer.default_scopes.iter().filter(|name| !is_delegated_permission(name)) {
+                problems.push(format!("{place}: default_scopes: {name:?} is not a delegated permission"));
+            }
+        }
+        let has_secret = |app: &&Application| app.secret_sha256.is_some() || app.secret_file.is_some();
+        if let Some(app) = self.applications.iter().find(has_secret).filter(|_| !self.issuers.is_empty()) {
+            problems.push(format!(
+                "{place} application {:?}: its secret would be of no use, since the tenant has issuers of its own",
+                app.id
+            ));
+        }
+    }
+
     fn check(&self, place: &str, issuer: bool, problems: &mut Vec<String>) {
+        self.check_issuers(place, problems);
         for path in &self.user_files {
             if let Err(error) = std::fs::File::open(path) {
                 problems.push(format!("{place} user_files: {}: {error}", path.display()));

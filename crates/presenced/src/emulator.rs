@@ -16,7 +16,7 @@ use server::directory::with_kept;
 use server::emulator::Refusals;
 use server::http::connection::{Listener, serve};
 use server::metrics::{MeasuredStore, MetricsPage};
-use server::{App, Emulator, Parts, Recorder, SubscriptionRules, Throttle, loops};
+use server::{App, Emulator, ForeignKeys, Parts, Recorder, SubscriptionRules, Throttle, loops};
 use store::{Memory, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -164,6 +164,7 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
         wall_clock: wall_clock.clone(),
         ids: Arc::new(RandomIds),
         verifier,
+        foreign_keys: ForeignKeys::new(outbound.clone(), [], wall_clock.now()),
         issuers: vec![(seed::TENANT, issuer)],
         directory,
         throttle: Throttle::default(),

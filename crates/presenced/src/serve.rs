@@ -11,14 +11,15 @@ use engine::{Clock, Engine, RandomIds, SystemClock};
 use graph::Profile;
 use graph::user::User;
 use identity::{
-    Application, Issuer, IssuerConfig, ReloadableCertificate, Secret, SecretDigest, SigningKey, Verifier,
+    Application, Issuer, IssuerConfig, ReloadableCertificate, Secret, SecretDigest, SigningKey,
+    TrustedIssuer, Verifier,
 };
 use presence::TenantId;
 use server::directory::{Directory, Tenant, keep_users, with_kept};
 use server::http::connection::{Listener, serve};
 use server::import::{ImportFormat, read_users};
 use server::metrics::{MeasuredStore, MetricsPage};
-use server::{App, Parts, SubscriptionRules, Throttle, loops};
+use server::{App, ForeignKeys, Parts, SubscriptionRules, Throttle, loops};
 use store::{Embedded, Memory, Options, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -55,12 +56,21 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     let settings = delivery_settings(profile);
     let notifier = Arc::new(Notifier::open(store.clone(), clock, Arc::new(RandomIds), settings).await?);
     let outbound = config.outbound.client()?;
+    let mut trusted: Vec<TrustedIssuer> = issuers.iter().map(|(_, issuer)| issuer.trusted()).collect();
+    let mut foreign = Vec::new();
+    for tenant in &config.tenants {
+        trusted.extend(tenant.trusted()?);
+        foreign.extend(tenant.issuers.iter().map(|issuer| issuer.issuer.clone()));
+    }
+    let issuer_client = config.outbound.issuer_client(&config.tenants)?;
+    let foreign_keys = ForeignKeys::new(issuer_client, foreign, wall_clock.now());
     let stop = watch::Sender::new(false);
     let app = Arc::new(App::new(Parts {
         engine: engine.clone(),
         wall_clock,
         ids: Arc::new(RandomIds),
-        verifier: Verifier::new(issuers.iter().map(|(_, issuer)| issuer.trusted())),
+        verifier: Verifier::new(trusted),
+        foreign_keys,
         issuers,
         directory,
         throttle: Throttle::new(config.throttle.requests_per_30_seconds),
@@ -102,6 +112,7 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         tasks.push(loops::start(loops::census(app.clone(), stop.subscribe())));
     }
     tasks.push(loops::start(serve(listeners, app.clone(), stop.subscribe())));
+    tasks.push(loops::start(loops::keys(app.clone(), stop.subscribe())));
     tasks.push(loops::start(loops::deliverer(app, stop.subscribe())));
     tasks.push(loops::start(loops::ticker(engine, stop.subscribe())));
     tracing::info!(https = ?config.listen.https, http = ?config.listen.http, "ready");
@@ -227,7 +238,9 @@ const SERVICE_PRINCIPAL_MASK: u128 = 0x0000_0000_0000_0000_1000_0000_0000_0001;
 /// no tenant, then those that were added.
 fn issuers(config: &Config, directory: &Directory) -> anyhow::Result<Vec<(TenantId, Issuer)>> {
     if !config.issuer.embedded {
-        tracing::warn!("no issuer is configured: every request will be refused");
+        if config.tenants.iter().all(|tenant| tenant.issuers.is_empty()) {
+            tracing::warn!("no issuer is configured: every request will be refused");
+        }
         return Ok(Vec::new());
     }
     tracing::warn!(
@@ -240,7 +253,11 @@ fn issuers(config: &Config, directory: &Directory) -> anyhow::Result<Vec<(Tenant
     let mut kept: Vec<TenantId> = directory.tenants().map(|(id, _)| id).collect();
     kept.retain(|id| !declared.contains(id));
     kept.sort_unstable();
-    let issuers = declared.into_iter().chain(kept).map(|id| {
+    // Whoever has issuers of their own has no other.
+    let foreign = config.tenants.iter().filter(|tenant| !tenant.issuers.is_empty());
+    let foreign = foreign.map(|tenant| tenant.id.parse()).collect::<Result<Vec<TenantId>, _>>()?;
+    let embedded = declared.into_iter().chain(kept).filter(|id| !foreign.contains(id));
+    let issuers = embedded.map(|id| {
         let mut issuer = IssuerConfig::new(id, config.public_url.clone(), key.clone());
         if let Some(tenant) = directory.tenant(id) {
             issuer.domains.clone_from(&tenant.domains);

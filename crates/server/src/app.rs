@@ -29,6 +29,7 @@ use crate::http::reply::{Envelope, Reply, ResponseBody, full, in_full};
 use crate::limits::{CLIENT_REQUEST_ID_CHARS_MAX, FEEDS_MAX};
 use crate::metrics::Metrics;
 use crate::throttle::Throttle;
+use crate::trust::ForeignKeys;
 
 /// Everything a server is made of. Whoever builds it decides what it runs on.
 pub struct Parts {
@@ -40,6 +41,8 @@ pub struct Parts {
     pub ids: Arc<dyn Ids>,
     /// Whose tokens are accepted.
     pub verifier: Verifier,
+    /// The keys of the foreign issuers among them.
+    pub foreign_keys: ForeignKeys,
     /// The embedded issuers, one for each tenant that has one.
     pub issuers: Vec<(TenantId, Issuer)>,
     /// Users and applications.
@@ -72,6 +75,7 @@ pub struct App {
     pub(crate) wall_clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) verifier: Verifier,
+    pub(crate) foreign_keys: ForeignKeys,
     pub(crate) issuers: Vec<(TenantId, Issuer)>,
     directory: ArcSwap<Directory>,
     /// Held while a change of the directory is made from the one before.
@@ -102,6 +106,7 @@ impl App {
             wall_clock: parts.wall_clock,
             ids: parts.ids,
             verifier: parts.verifier,
+            foreign_keys: parts.foreign_keys,
             issuers: parts.issuers,
             directory: ArcSwap::from_pointee(parts.directory),
             directory_change: tokio::sync::Mutex::default(),

@@ -20,6 +20,7 @@ mod own;
 mod recorder;
 mod scim;
 mod throttle;
+mod trust;
 mod webhook;
 
 pub use admin::{ADMIN_ROLE, PROVISIONING_ROLE, is_own_role};
@@ -29,3 +30,4 @@ pub use emulator::Emulator;
 pub use feed::{POSITION_KEY_BYTES, position_key};
 pub use recorder::Recorder;
 pub use throttle::{THROTTLE_WINDOW, Throttle};
+pub use trust::{ForeignKeys, fetch_keys};

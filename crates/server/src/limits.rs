@@ -56,6 +56,8 @@ pub const FEED_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const FEED_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// How long an endpoint may take for the handshake (change-notifications §5).
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an issuer may take to answer with its configuration or its keys.
+pub const ISSUER_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much of an endpoint's answer to a notification is read, in bytes. What it says does not matter.
 pub const NOTIFICATION_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Subscriptions on one page.

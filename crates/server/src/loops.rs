@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use engine::Engine;
 use engine::notify::{Notifier, Sink};
+use identity::KeySet;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::App;
+use crate::trust::{LOOK_INTERVAL, Provider, fetch_keys};
 use crate::webhook::Webhooks;
 
 use crate::metrics::census::CENSUS_INTERVAL;
@@ -91,6 +93,48 @@ pub async fn deliverer(app: Arc<App>, mut stop: watch::Receiver<bool>) {
 async fn save_progress(notifier: &Notifier) {
     if let Err(error) = notifier.save().await {
         tracing::warn!(%error, "how far delivery has come could not be kept; after a crash more is told twice");
+    }
+}
+
+/// Fetches the keys of foreign issuers as they fall due or are asked for, until `stop` turns true.
+pub async fn keys(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    let mut issuers = JoinSet::new();
+    for provider in app.foreign_keys.providers() {
+        issuers.spawn(keys_of(app.clone(), provider.clone()));
+    }
+    let _ = stop.wait_for(|stop| *stop).await;
+    issuers.shutdown().await;
+}
+
+async fn keys_of(app: Arc<App>, provider: Arc<Provider>) {
+    let mut asked = provider.asked();
+    loop {
+        let now = app.wall_clock.now();
+        if provider.keeper(|keeper| keeper.lets_go(now)) {
+            tracing::error!(
+                issuer = provider.issuer,
+                "its keys are too old to be believed: its tokens are refused"
+            );
+            app.verifier.replace_keys(&provider.issuer, KeySet::default());
+        }
+        if provider.keeper(|keeper| keeper.begin(now)) {
+            let outcome = fetch_keys(app.foreign_keys.client(), &provider.issuer).await;
+            let outcome = outcome.map(|keys| {
+                tracing::info!(issuer = provider.issuer, keys = keys.len(), "the issuer's keys were fetched");
+                app.verifier.replace_keys(&provider.issuer, keys);
+            });
+            if let Err(problem) = &outcome {
+                tracing::warn!(issuer = provider.issuer, %problem, "no keys; those of before stay for some days");
+            }
+            provider.fetched(app.wall_clock.now(), outcome);
+            continue;
+        }
+        let due = provider.keeper(|keeper| keeper.due(now)).unwrap_or(now);
+        let wait = Duration::try_from(due.duration_since(now)).unwrap_or_default().min(LOOK_INTERVAL);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = asked.changed() => {}
+        }
     }
 }
 

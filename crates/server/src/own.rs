@@ -61,12 +61,12 @@ impl App {
             ["presences", "changes"] => Err(GraphError::method_not_allowed(vec![Method::Get]).into()),
             ["users", key, "presence", "explanation"] => {
                 only(method, &["GET"], || Ok(()))?;
-                let (visitor, user) = self.visit(key, head, facts, Operation::GetPresence)?;
+                let (visitor, user) = self.visit(key, head, facts, Operation::GetPresence).await?;
                 self.explain(visitor, user, head.uri.query()).await
             }
             ["users", key, "outOfOffice"] => {
                 only(method, &["PUT", "DELETE"], || Ok(()))?;
-                let (visitor, user) = self.visit(key, head, facts, Operation::SetPresence)?;
+                let (visitor, user) = self.visit(key, head, facts, Operation::SetPresence).await?;
                 let window = match method {
                     "DELETE" => None,
                     _ => Some(graph::calendar::out_of_office(&body.read(&head.headers).await?)?),
@@ -75,7 +75,7 @@ impl App {
             }
             ["users", key, "scheduledLocations"] => {
                 only(method, &["PUT", "DELETE"], || Ok(()))?;
-                let (visitor, user) = self.visit(key, head, facts, Operation::SetPresence)?;
+                let (visitor, user) = self.visit(key, head, facts, Operation::SetPresence).await?;
                 let schedule = match method {
                     "DELETE" => presence::Schedule::default(),
                     _ => graph::calendar::schedule(&body.read(&head.headers).await?)?,
@@ -131,7 +131,7 @@ impl App {
     }
 
     /// Who calls, and about whom: the same checks in the same order as on the Graph side.
-    fn visit(
+    async fn visit(
         &self,
         key: &str,
         head: &http::request::Parts,
@@ -140,7 +140,7 @@ impl App {
     ) -> Result<(Visitor, UserId), Refusal> {
         // The user's key is spelled as in a Graph URL, and read by the same code.
         let route = Route::parse(&format!("/v1.0/users/{key}/presence"))?;
-        let visitor = self.authenticate(&head.headers)?;
+        let visitor = self.authenticate(&head.headers).await?;
         facts.operation = Some(like);
         facts.tenant = Some(visitor.tenant);
         facts.app = Some(visitor.app);

@@ -49,7 +49,7 @@ impl App {
         body: &mut BodySource,
         facts: &mut Facts,
     ) -> Result<Reply, Refusal> {
-        let visitor = self.authenticate(&head.headers)?;
+        let visitor = self.authenticate(&head.headers).await?;
         (facts.tenant, facts.app) = (Some(visitor.tenant), Some(visitor.app));
         self.throttle(visitor)?;
         if !visitor.rights.administer {

@@ -126,14 +126,22 @@ impl App {
     ///
     /// # Errors
     /// 401 for a token that is not accepted, and for one whose user is not in the directory.
-    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Result<Visitor, Refusal> {
+    pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Visitor, Refusal> {
         let authorization = headers.get(http::header::AUTHORIZATION).map(|value| value.to_str());
         let token = match authorization {
             Some(Err(_)) => return Err(TokenError::NotAJwt.into()),
             Some(Ok(value)) => bearer(Some(value))?,
             None => bearer(None)?,
         };
-        let caller = self.verifier.verify(token, self.wall_clock.now())?;
+        let now = self.wall_clock.now();
+        let mut verified = self.verifier.verify_among(&**self.directory(), token, now);
+        if verified == Err(TokenError::UnknownKey)
+            && let Some(issuer) = self.verifier.issuer_lacking_key(token)
+            && self.foreign_keys.look_again(&issuer, now).await
+        {
+            verified = self.verifier.verify_among(&**self.directory(), token, now);
+        }
+        let caller = verified?;
         let visitor = Visitor::new(&caller);
         match visitor.user() {
             Some(user) if !self.directory().may_sign_in(visitor.tenant, user) => {
@@ -147,7 +155,7 @@ impl App {
     pub(crate) async fn call(&self, call: Call<'_>, facts: &mut Facts) -> Result<Reply, Refusal> {
         let route = Route::parse(call.path)?;
         let visitor = match needs_token(&route) {
-            true => Some(self.authenticate(call.headers)?),
+            true => Some(self.authenticate(call.headers).await?),
             false => None,
         };
         self.call_as(visitor, route, call, facts).await

@@ -198,8 +198,12 @@ impl Feed {
 
 impl App {
     /// Who wants to watch whom, and may.
-    fn watcher(&self, head: &http::request::Parts, facts: &mut Facts) -> Result<(Visitor, Wanted), Refusal> {
-        let visitor = self.authenticate(&head.headers)?;
+    async fn watcher(
+        &self,
+        head: &http::request::Parts,
+        facts: &mut Facts,
+    ) -> Result<(Visitor, Wanted), Refusal> {
+        let visitor = self.authenticate(&head.headers).await?;
         facts.tenant = Some(visitor.tenant);
         facts.app = Some(visitor.app);
         self.throttle(visitor)?;
@@ -277,7 +281,7 @@ impl App {
         if is_socket {
             socket::find_token(&mut head.headers);
         }
-        let (visitor, wanted) = self.watcher(head, facts)?;
+        let (visitor, wanted) = self.watcher(head, facts).await?;
         // The end is taken before anything of the snapshot is read: what changes meanwhile is told after it.
         let end = *self.engine.store().log_end().borrow();
         if resource == "changes" {

@@ -147,7 +147,29 @@ impl Reading {
         let verified = self.app.verifier.remembrance();
         page.counter("presenced_token_cache_hits", "Tokens found verified already", verified.hits)?;
         page.counter("presenced_token_cache_misses", "Tokens that had to be verified", verified.misses)?;
-        page.gauge("presenced_token_cache_entries", "Verified tokens remembered", verified.entries as u64)
+        page.gauge("presenced_token_cache_entries", "Verified tokens remembered", verified.entries as u64)?;
+        let states: Vec<_> = self.app.foreign_keys.states().collect();
+        let now = self.app.wall_clock.now();
+        let of = |issuer: &str| Some([("issuer", issuer.to_owned())]);
+        let ages = states.iter().filter_map(|(issuer, state)| {
+            let age = now.duration_since(state.fetched_at?).as_secs().max(0).cast_unsigned();
+            Some((of(issuer), age))
+        });
+        page.gauges(
+            "presenced_issuer_keys_age_seconds",
+            "Time since an issuer last answered with keys",
+            ages,
+        )?;
+        let usable = states.iter().map(|(issuer, state)| (of(issuer), u64::from(state.has_keys)));
+        page.gauges(
+            "presenced_issuer_keys_usable",
+            "Whether there are keys to believe an issuer's tokens by",
+            usable,
+        )?;
+        let fetches = states.iter().map(|(issuer, state)| (of(issuer), state.fetches));
+        page.counters("presenced_issuer_fetches", "Fetches of an issuer's keys", fetches)?;
+        let failed = states.iter().map(|(issuer, state)| (of(issuer), state.fetches_failed));
+        page.counters("presenced_issuer_fetches_failed", "Those that failed", failed)
     }
 
     fn people(&self, page: &mut Writer<'_>) -> fmt::Result {

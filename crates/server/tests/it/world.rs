@@ -93,6 +93,11 @@ impl World {
             wall_clock,
             ids: Arc::new(RandomIds),
             verifier: Verifier::new(issuers.iter().map(|(_, issuer)| issuer.trusted())),
+            foreign_keys: server::ForeignKeys::new(
+                outbound::Client::new(outbound::Policy::default(), &[]).unwrap(),
+                [],
+                SystemClock::new(None).now(),
+            ),
             issuers: Vec::new(),
             directory,
             throttle: Throttle::default(),
