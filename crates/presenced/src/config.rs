@@ -461,3 +461,70 @@ pub(crate) fn decode_sha256(hex: &str) -> Option<[u8; 32]> {
     }
     Some(digest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENANT: &str = "84bd8158-6d4d-4958-8b9f-9d6445542f95";
+
+    fn problems(more: &str) -> Vec<String> {
+        let text = format!(
+            "data_dir = \"data\"\npublic_url = \"https://p.example\"\nlisten.http = [\"127.0.0.1:0\"]\nissuer.embedded = true\n{more}"
+        );
+        Config::parse(&text, Path::new(".")).err().map(|Problems(problems)| problems).unwrap_or_default()
+    }
+
+    #[test]
+    fn every_block_of_the_page_about_identity_providers_is_a_good_configuration() {
+        let page = include_str!("../../../docs/identity-providers.md");
+        let blocks: Vec<&str> =
+            page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert_eq!(blocks.len(), 5, "one for each recipe");
+        for block in blocks {
+            assert_eq!(problems(block), [""; 0], "{block}");
+            let config = Config::parse(
+                &format!(
+                    "data_dir = \"d\"\npublic_url = \"https://p\"\nlisten.http = [\"127.0.0.1:0\"]\n{block}"
+                ),
+                Path::new("."),
+            )
+            .unwrap();
+            assert!(config.outbound.issuer_client(&config.tenants).is_ok());
+            assert_eq!(config.tenants[0].trusted().unwrap().len(), 1);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_issuer_is_told_with_its_place() {
+        let tenant =
+            |id: &str, issuer: &str| format!("[[tenant]]\nid = \"{id}\"\n[[tenant.issuer]]\n{issuer}\n");
+        let issuer = "issuer = \"https://id.example\"\naudiences = [\"a\"]\n";
+        let told = problems(&tenant(TENANT, "issuer = \"https://id.example\""));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("[[tenant]] 1 issuer \"https://id.example\": audiences: "), "{told:?}");
+        for wrong in [
+            "algorithms = [\"HS256\"]",
+            "permission_map = { a = \"Presence.Write\" }",
+            "default_scopes = [\"Presence.ReadWrite.All.x\"]",
+            "roles_claim = \"a..b\"",
+            "recipe = \"okta\"",
+            "tenant_claim = \"org\"",
+        ] {
+            assert_eq!(problems(&tenant(TENANT, &format!("{issuer}{wrong}"))).len(), 1, "{wrong}");
+        }
+        let secret = format!(
+            "{}[[tenant.application]]\nid = \"{TENANT}\"\nsecret_sha256 = \"{}\"",
+            tenant(TENANT, issuer),
+            "0".repeat(64)
+        );
+        assert!(problems(&secret)[0].contains("its secret would be of no use"), "{:?}", problems(&secret));
+        let other = "11112222-3333-4444-5555-666677778888";
+        let twice = format!("{}{}", tenant(TENANT, issuer), tenant(other, issuer));
+        assert!(problems(&twice)[0].contains("written twice"));
+        let of =
+            |id, value| tenant(id, &format!("{issuer}tenant_claim = \"org\"\ntenant_value = \"{value}\""));
+        assert_eq!(problems(&format!("{}{}", of(TENANT, "a"), of(other, "b"))), [""; 0]);
+        assert_eq!(problems(&format!("{}{}", of(TENANT, "a"), of(other, "a"))).len(), 1);
+    }
+}

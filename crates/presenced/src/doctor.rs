@@ -98,6 +98,7 @@ fn look(args: &DoctorArgs, now: Timestamp) -> Vec<Finding> {
         network::certificate(tls, &config.public_url, now, &mut findings);
     }
     network::ports(&config, &mut findings);
+    network::issuers(&config, &mut findings);
     network::server(&config, args.ca.as_deref(), now, &mut findings);
     findings
 }

@@ -1,5 +1,6 @@
 //! Certificates, ports, and the server as its clients reach it.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -78,6 +79,32 @@ pub(super) fn ports(config: &Config, findings: &mut Vec<Finding>) {
                 subject,
                 error,
                 "Name an address of this machine, or [::] for all of them.",
+            ),
+        });
+    }
+}
+
+/// The issuers of the tenants: whether they answer, with keys that can be used. Asked as the server asks.
+pub(super) fn issuers(config: &Config, findings: &mut Vec<Finding>) {
+    let issuers = config.tenants.iter().flat_map(|tenant| &tenant.issuers);
+    let issuers: BTreeSet<&str> = issuers.map(|issuer| issuer.issuer.as_str()).collect();
+    if issuers.is_empty() {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let client = config.outbound.issuer_client(&config.tenants);
+    let (Ok(runtime), Ok(client)) = (runtime, client) else {
+        let remedy = "Correct [outbound] extra_roots: they must be certificates in PEM.";
+        return findings.push(Finding::failure("issuers", "they cannot be asked", remedy));
+    };
+    for issuer in issuers {
+        let subject = format!("issuer {issuer}");
+        findings.push(match runtime.block_on(server::fetch_keys(&client, issuer)) {
+            Ok(keys) => Finding::good(subject, format_args!("it answers, and has {} keys that can be used", keys.len())),
+            Err(problem) => Finding::failure(
+                subject,
+                problem,
+                "Compare the issuer with the one its configuration page names, to the last slash; its authority goes into [outbound] extra_roots, the host of its keys into allow.",
             ),
         });
     }

@@ -7,6 +7,7 @@ mod connections;
 mod crash;
 mod doctor;
 mod exec;
+mod foreign_issuers;
 mod generated;
 mod graph_api;
 mod hosts_file;
