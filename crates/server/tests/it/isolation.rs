@@ -147,6 +147,7 @@ fn without_chance(body: &str) -> String {
                     "createdAt",
                     "headers",
                     "publishedDateTime",
+                    "age",
                     "at",
                     "since",
                     "until",
