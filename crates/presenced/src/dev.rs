@@ -11,6 +11,7 @@ use crate::{asked_to_stop, client, seed, server_runtime};
 /// Runs the emulator until it is asked to stop.
 pub(crate) fn run(args: DevArgs) -> anyhow::Result<()> {
     server_runtime(&args.log, LogFormat::Human)?.block_on(async {
+        let asked_to_stop = asked_to_stop()?;
         let data_dir = if args.in_memory { None } else { Some(emulator::data_dir(&args.data)?) };
         let running = emulator::start(Options {
             https: args.https,
@@ -23,7 +24,7 @@ pub(crate) fn run(args: DevArgs) -> anyhow::Result<()> {
         })
         .await?;
         client::say(banner(&running));
-        asked_to_stop().await;
+        asked_to_stop.await;
         running.stop().await;
         Ok(())
     })

@@ -82,19 +82,15 @@ fn server_runtime(log: &LogArgs, format: LogFormat) -> anyhow::Result<tokio::run
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
-/// Returns when the process is asked to stop: Ctrl-C, or a supervisor's SIGTERM.
-async fn asked_to_stop() {
+/// Listens from now on for being asked to stop, by Ctrl-C or a supervisor's SIGTERM, and returns what ends then. To be called
+/// before anybody is told that the server runs: whoever stops it at once would end it in the middle of something.
+fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let interrupt = tokio::signal::ctrl_c();
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = interrupt => {}
-                _ = terminate.recv() => {}
-            }
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-        Err(_) => {
-            let _ = interrupt.await;
-        }
-    }
+    })
 }

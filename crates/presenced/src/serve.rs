@@ -42,6 +42,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
 }
 
 async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
+    let asked_to_stop = asked_to_stop()?;
     let store: Arc<dyn Store> = match in_memory {
         true => Arc::new(Memory::default()),
         false => Arc::new(open_embedded(&config.data_dir.join("store"))?),
@@ -116,7 +117,7 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     tasks.push(loops::start(loops::deliverer(app, stop.subscribe())));
     tasks.push(loops::start(loops::ticker(engine, stop.subscribe())));
     tracing::info!(https = ?config.listen.https, http = ?config.listen.http, "ready");
-    asked_to_stop().await;
+    asked_to_stop.await;
     tracing::info!("stopping; requests in flight are finished first");
     stop.send_replace(true);
     for task in tasks {
