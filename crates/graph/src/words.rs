@@ -2,8 +2,8 @@
 
 use presence::{Activity, Availability, LocationKind, LocationSource};
 
-/// Every availability a caller may write. The idle ones belong to the original's own clients and are accepted nowhere.
-const AVAILABILITIES: [Availability; 7] = [
+/// Every availability there is to show, and the ones a caller may write. The idle ones belong to the original's own clients and are accepted nowhere.
+pub const AVAILABILITIES: [Availability; 7] = [
     Availability::Available,
     Availability::Away,
     Availability::BeRightBack,

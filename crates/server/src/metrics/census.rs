@@ -7,8 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::presence::{Activity, Availability, Timestamp, UserKey};
+use ::presence::{Activity, Timestamp, UserKey};
 use engine::EngineError;
+use graph::words::AVAILABILITIES;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -21,17 +22,6 @@ const REST: u32 = 19;
 /// How long it rests between two rounds at least.
 pub(crate) const CENSUS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Every availability, in the order of [`Count::users`].
-pub(super) const AVAILABILITIES: [Availability; 7] = [
-    Availability::Available,
-    Availability::Away,
-    Availability::BeRightBack,
-    Availability::Busy,
-    Availability::DoNotDisturb,
-    Availability::Offline,
-    Availability::PresenceUnknown,
-];
-
 /// The last round that was finished.
 #[derive(Debug, Default)]
 pub(crate) struct Census(Mutex<Option<Count>>);
@@ -39,7 +29,7 @@ pub(crate) struct Census(Mutex<Option<Count>>);
 /// What a round counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Count {
-    /// Users of the directory by availability.
+    /// Users of the directory, in the order of [`AVAILABILITIES`].
     pub(super) users: [u64; AVAILABILITIES.len()],
     /// Live presence sessions.
     pub(super) sessions: u64,

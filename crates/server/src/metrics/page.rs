@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use engine::EngineError;
+use graph::words::AVAILABILITIES;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -14,7 +15,6 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::CommitTimes;
-use super::census::AVAILABILITIES;
 use super::count::Histogram;
 use super::process::Process;
 use crate::app::App;
