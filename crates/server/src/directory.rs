@@ -79,23 +79,23 @@ pub enum Origin {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DirectoryError {
     /// Two users of one tenant with the same user principal name.
-    #[error("{name} is the user principal name of both {one} and {other}")]
+    #[error("{name} is the user principal name of both {holder} and {other}")]
     DuplicateName {
         /// The name.
         name: String,
-        /// One of the users.
-        one: UserId,
-        /// The other one.
+        /// The user who has it.
+        holder: UserId,
+        /// The user who would have it too.
         other: UserId,
     },
     /// Two users of one tenant with the same external id.
-    #[error("{id:?} is the external id of both {one} and {other}")]
+    #[error("{id:?} is the external id of both {holder} and {other}")]
     DuplicateExternalId {
         /// The external id.
         id: String,
-        /// One of the users.
-        one: UserId,
-        /// The other one.
+        /// The user who has it.
+        holder: UserId,
+        /// The user who would have it too.
         other: UserId,
     },
     /// A time zone nobody knows.
@@ -195,16 +195,14 @@ impl Tenant {
 
     fn add_names(&mut self, user: &User) -> Result<(), DirectoryError> {
         let name = fold(&user.user_principal_name);
-        if let Some(other) = self.by_name.get(&name).copied() {
-            let (one, other) = (other.min(user.id), other.max(user.id));
+        if let Some(holder) = self.by_name.get(&name).copied() {
             let name = user.user_principal_name.clone();
-            return Err(DirectoryError::DuplicateName { name, one, other });
+            return Err(DirectoryError::DuplicateName { name, holder, other: user.id });
         }
         self.by_name.insert_mut(name, user.id);
         if let Some(id) = user.external_id.clone() {
-            if let Some(other) = self.by_external_id.get(&id).copied() {
-                let (one, other) = (other.min(user.id), other.max(user.id));
-                return Err(DirectoryError::DuplicateExternalId { id, one, other });
+            if let Some(holder) = self.by_external_id.get(&id).copied() {
+                return Err(DirectoryError::DuplicateExternalId { id, holder, other: user.id });
             }
             self.by_external_id.insert_mut(id, user.id);
         }

@@ -51,16 +51,21 @@ impl From<ScimError> for Refusal {
 
 impl From<DirectoryError> for Refusal {
     fn from(error: DirectoryError) -> Self {
-        // SCIM wants to know which kind it is, Graph only that it is one. The other object's id says nothing to somebody
-        // who may read the whole tenant anyway.
-        let scim_type = match error {
-            DirectoryError::DuplicateName { .. } | DirectoryError::DuplicateExternalId { .. } => {
-                ScimType::Uniqueness
+        // SCIM wants to know which kind it is, Graph only that it is one. Who has the name already is no secret to somebody
+        // who may read the whole tenant; the id that was made for a user who is not to be says nothing to anybody.
+        let (scim_type, detail) = match &error {
+            DirectoryError::DuplicateName { name, holder, .. } => {
+                (ScimType::Uniqueness, format!("{name} is the user principal name of {holder} already"))
             }
-            DirectoryError::UnknownZone { .. } | DirectoryError::NoName(_) => ScimType::InvalidValue,
-            DirectoryError::TooManyUsers => ScimType::TooMany,
+            DirectoryError::DuplicateExternalId { id, holder, .. } => {
+                (ScimType::Uniqueness, format!("{id:?} is the external id of {holder} already"))
+            }
+            DirectoryError::UnknownZone { .. } | DirectoryError::NoName(_) => {
+                (ScimType::InvalidValue, error.to_string())
+            }
+            DirectoryError::TooManyUsers => (ScimType::TooMany, error.to_string()),
         };
-        ScimError { scim_type, detail: error.to_string() }.into()
+        ScimError { scim_type, detail }.into()
     }
 }
 
