@@ -23,9 +23,9 @@ use crate::directory::Directory;
 use crate::emulator::Emulator;
 use crate::feed::{FeedReply, POSITION_KEY_BYTES, PositionSeal};
 use crate::http::connection::{Handler, Peer};
-use crate::http::encode;
 use crate::http::error::Refusal;
 use crate::http::reply::{Envelope, Reply, ResponseBody, full, in_full};
+use crate::http::{cors, encode};
 use crate::limits::{CLIENT_REQUEST_ID_CHARS_MAX, FEEDS_MAX};
 use crate::metrics::Metrics;
 use crate::throttle::Throttle;
@@ -186,6 +186,14 @@ impl Handler for App {
             date: self.wall_clock.now(),
         };
         let mut facts = Facts::default();
+        // Pages are for applications under development; in production no browser is let in.
+        let page = self.emulator.as_ref().and_then(|_| cors::welcome_origin(&head.headers));
+        let preflight = page.as_ref().and_then(|_| cors::preflight(&head.method, &head.headers));
+        if let Some(mut response) = preflight {
+            cors::share(&mut response, page);
+            log(&request_id, &head.method, response.status(), facts, None, started.elapsed());
+            return response;
+        }
         let answered = AssertUnwindSafe(self.answer(&mut head, body, &origin, peer, &envelope, &mut facts));
         let (mut response, cause) = match answered.catch_unwind().await {
             Ok(answer) => answer,
@@ -194,6 +202,9 @@ impl Handler for App {
         };
         self.record(&head, &response);
         encode::compress(&head.headers, &mut response);
+        if self.emulator.is_some() && head.headers.contains_key(http::header::ORIGIN) {
+            cors::share(&mut response, page);
+        }
         if head.method == http::Method::HEAD {
             *response.body_mut() = full(Bytes::new());
         }

@@ -5,6 +5,7 @@ mod bad_input;
 mod cli;
 mod connections;
 mod crash;
+mod cross_origin;
 mod doctor;
 mod exec;
 mod foreign_issuers;

@@ -14,7 +14,7 @@ use crate::support::{APP, Answer, BINARY, USER_A, parse_answer, read_answer};
 const TENANT: &str = "84bd8158-6d4d-4958-8b9f-9d6445542f95";
 const SECRET: &str = "a-secret-of-the-test";
 
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     http: SocketAddr,
     https: SocketAddr,
@@ -44,7 +44,7 @@ fn write_certificate(folder: &Path, serial: u64) -> String {
 }
 
 impl Serving {
-    fn start(more: &str) -> Self {
+    pub(crate) fn start(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_certificate(folder.path(), 1);
         std::fs::write(folder.path().join("secret"), format!("{SECRET}\n")).unwrap();
@@ -119,7 +119,7 @@ impl Serving {
         body["access_token"].as_str().map(str::to_owned)
     }
 
-    fn plain(&self, request: &str) -> Answer {
+    pub(crate) fn plain(&self, request: &str) -> Answer {
         let mut stream = std::net::TcpStream::connect(self.http).unwrap();
         stream
             .write_all(format!("{request}Host: localhost\r\nConnection: close\r\n\r\n").as_bytes())

@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 pub mod connection;
+pub(crate) mod cors;
 pub(crate) mod encode;
 pub(crate) mod error;
 pub(crate) mod reply;
