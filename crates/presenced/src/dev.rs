@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::Context;
+use server::DASHBOARD_PATH;
 
 use crate::args::{CaArgs, DevArgs, LogFormat};
 use crate::emulator::{self, Options, Running};
@@ -53,6 +54,7 @@ presenced is ready. Nothing here is Microsoft's, and none of it is secret.
 
   HTTP      {http}/v1.0
   HTTPS     {https}/v1.0   (certificate authority: presenced ca)
+  dashboard {http}{DASHBOARD_PATH}
   tenant    {tenant}
   client    {app}
   secret    {secret}

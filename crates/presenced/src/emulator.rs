@@ -16,7 +16,7 @@ use server::directory::with_kept;
 use server::emulator::Refusals;
 use server::http::connection::{Listener, serve};
 use server::metrics::{MeasuredStore, MetricsPage};
-use server::{App, Emulator, ForeignKeys, Parts, Recorder, SubscriptionRules, Throttle, loops};
+use server::{App, Dashboard, Emulator, ForeignKeys, Parts, Recorder, SubscriptionRules, Throttle, loops};
 use store::{Memory, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -185,6 +185,7 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
         notifier,
         subscription_rules,
         outbound,
+        dashboard: Dashboard::new(&[], true),
     }));
 
     let tls = identity::server_config(certificate.clone())?;

@@ -19,7 +19,7 @@ use server::directory::{Directory, Tenant, keep_users, with_kept};
 use server::http::connection::{Listener, serve};
 use server::import::{ImportFormat, read_users};
 use server::metrics::{MeasuredStore, MetricsPage};
-use server::{App, ForeignKeys, Parts, SubscriptionRules, Throttle, loops};
+use server::{App, Dashboard, ForeignKeys, Parts, SubscriptionRules, Throttle, loops};
 use store::{Embedded, Memory, Options, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -84,6 +84,7 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         notifier,
         subscription_rules: SubscriptionRules::of(profile),
         outbound,
+        dashboard: Dashboard::new(&[], false),
     }));
 
     let mut tasks = Vec::new();

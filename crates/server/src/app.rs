@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::api::subscriptions::SubscriptionRules;
 use crate::api::{BodySource, Call, Facts};
+use crate::dashboard::Dashboard;
 use crate::directory::Directory;
 use crate::emulator::Emulator;
 use crate::feed::{FeedReply, POSITION_KEY_BYTES, PositionSeal};
@@ -67,6 +68,8 @@ pub struct Parts {
     pub subscription_rules: SubscriptionRules,
     /// Calls endpoints.
     pub outbound: outbound::Client,
+    /// The page for people.
+    pub dashboard: Dashboard,
 }
 
 /// The application: see [`Parts`].
@@ -95,6 +98,7 @@ pub struct App {
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) subscription_rules: SubscriptionRules,
     pub(crate) outbound: outbound::Client,
+    dashboard: Dashboard,
 }
 
 impl App {
@@ -121,6 +125,7 @@ impl App {
             notifier: parts.notifier,
             subscription_rules: parts.subscription_rules,
             outbound: parts.outbound,
+            dashboard: parts.dashboard,
             metrics: Metrics::new(),
             diagnostic: diagnostic.unwrap_or_else(|_| HeaderValue::from_static("{}")),
         }
@@ -226,6 +231,10 @@ impl App {
         facts: &mut Facts,
     ) -> (Response<ResponseBody>, Option<String>) {
         let mut source = BodySource::Stream(body);
+        if let Some(response) = self.dashboard.respond(head) {
+            source.drain().await;
+            return (response, None);
+        }
         if let Some(resource) = crate::own::feed_resource(head) {
             return match self.watch(resource, head, facts).await {
                 Ok(FeedReply::Reply(reply)) => (envelope.success(reply), None),

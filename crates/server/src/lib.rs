@@ -7,6 +7,7 @@
 mod admin;
 mod api;
 mod app;
+mod dashboard;
 pub mod directory;
 pub mod emulator;
 mod feed;
@@ -26,6 +27,7 @@ mod webhook;
 pub use admin::{ADMIN_ROLE, PROVISIONING_ROLE, is_own_role};
 pub use api::subscriptions::SubscriptionRules;
 pub use app::{App, Parts};
+pub use dashboard::{DASHBOARD_PATH, Dashboard, SignIn};
 pub use emulator::Emulator;
 pub use feed::{POSITION_KEY_BYTES, position_key};
 pub use recorder::Recorder;

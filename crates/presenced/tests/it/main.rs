@@ -6,6 +6,7 @@ mod cli;
 mod connections;
 mod crash;
 mod cross_origin;
+mod dashboard;
 mod doctor;
 mod exec;
 mod foreign_issuers;

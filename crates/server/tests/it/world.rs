@@ -110,6 +110,7 @@ impl World {
             notifier,
             subscription_rules: server::SubscriptionRules::of(profile),
             outbound: outbound::Client::new(outbound::Policy::default(), &[]).unwrap(),
+            dashboard: server::Dashboard::new(&[], false),
         };
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
