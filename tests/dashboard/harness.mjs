@@ -62,6 +62,28 @@ export class Server {
     return this.post(`/v1.0/users/${user}/presence/setPresence`, { sessionId: APP, availability, activity, expirationDuration });
   }
 
+  /** Another application, by this name. */
+  async application(displayName) {
+    const made = await (await this.post('/_presenced/v1/admin/applications', {
+      displayName, roles: ['Presence.ReadWrite.All', 'User.Read.All'],
+    })).json();
+    const answer = await fetch(`${this.url}/common/oauth2/v2.0/token`, {
+      method: 'POST',
+      body: new URLSearchParams({
+        grant_type: 'client_credentials', client_id: made.id, client_secret: made.clientSecret, scope: 'https://graph.microsoft.com/.default',
+      }),
+    });
+    const { access_token: token } = await answer.json();
+    const set = (user, availability, activity, expirationDuration = 'PT1H') =>
+      this.post(`/v1.0/users/${user}/presence/setPresence`, { sessionId: made.id, availability, activity, expirationDuration }, token);
+    return { id: made.id, set };
+  }
+
+  /** The token of a user for whom the application may do this alone. */
+  async delegatedToken(user, scopes) {
+    return (await fetch(`${this.url}/_presenced/v1/token?${new URLSearchParams({ user, scope: scopes.join(' ') })}`)).text();
+  }
+
   /** Stops the clock, so that nothing fades unless a scenario says so. */
   async freeze() {
     await this.post('/_presenced/v1/clock/freeze', {});

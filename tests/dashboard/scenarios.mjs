@@ -2,7 +2,7 @@
 
 import { join } from 'node:path';
 import {
-  ANA, BRUNO, Server, accessibilityProblems, card, equal, launch, ok, open, says, signIn,
+  ANA, APP, BRUNO, Server, accessibilityProblems, card, equal, launch, ok, open, says, signIn,
 } from './harness.mjs';
 
 const FIRST_LOAD_BYTES_MAX = 150 * 1024;
@@ -29,6 +29,205 @@ const scenarios = {
     await server.set(BRUNO, 'Busy', 'InAConferenceCall');
     await says(page.locator('.summary'), '2 of 4 people');
     equal(await accessibilityProblems(page), [], 'axe-core');
+    return page;
+  },
+
+  async person_page({ server, browser, picture }) {
+    await server.freeze();
+    const desk = await server.application('Desk phone <b>&');
+    await server.set(ANA, 'Available', 'Available');
+    await desk.set(ANA, 'Busy', 'InACall', 'PT30M');
+    const page = await open(browser);
+    await signIn(page, server);
+    await card(page, ANA).click();
+    await says(page.locator('h1'), 'Ana Fuentes');
+    await says(page.locator('.shown'), 'Busy, in a call');
+    await says(page.locator('.why'), 'Of 2 presence sessions that of Desk phone <b>& is the strongest.');
+    await says(page.locator('.next'), 'Away at 08:30:00, in 30 min, unless somebody writes.');
+    const rows = await page.getByRole('table', { name: 'What will be shown' }).locator('tbody tr').allTextContents();
+    equal(rows.length, 3, `busy, away, offline: ${rows}`);
+    const bars = await page.locator('.timeline .lane').nth(2).locator('.bar').allTextContents();
+    ok(bars.length >= 1, 'bars of a session');
+    const demo = page.locator('.timeline .lane', { hasText: 'Demo application' });
+    const texts = (await demo.locator('.bar').allTextContents()).filter(Boolean);
+    equal(texts, ['Available', 'Available, available inactive', 'Away', 'Away'], 'the fades of a session that loses and then wins');
+    equal(await demo.locator('.bar.wins').count(), 1, 'the last of them is shown');
+    // A change arrives on the open page, and the virtual clock moves it on.
+    await server.post(`/v1.0/users/${ANA}/presence/setUserPreferredPresence`, { availability: 'DoNotDisturb', activity: 'DoNotDisturb', expirationDuration: 'PT1H' });
+    await says(page.locator('.shown'), 'Do not disturb');
+    await says(page.locator('.why'), 'The preferred presence');
+    equal(await accessibilityProblems(page), [], 'axe-core');
+    await picture(page, 'dashboard-person');
+    await server.advance('PT2H');
+    await says(page.locator('.shown'), 'Offline');
+    await says(page.locator('.next'), 'Nothing changes by itself.');
+    await page.setViewportSize({ width: 360, height: 640 });
+    const width = await page.evaluate(() => document.documentElement.scrollWidth);
+    ok(width <= 360, `nothing sticks out on a telephone: ${width}`);
+    return page;
+  },
+
+  async many_people({ server, browser, picture }) {
+    const COUNT = 5000;
+    const idOf = (n) => `00000000-0000-4000-9000-${String(n).padStart(12, '0')}`;
+    const departments = ['Sales', 'Support', 'Engineering', 'Kitchen', ''];
+    const users = Array.from({ length: COUNT }, (_, n) => ({
+      id: idOf(n), userPrincipalName: `p${n}@presenced.example`, displayName: `Person ${n}`, department: departments[n % 5] || undefined,
+    }));
+    await server.users(users);
+    const page = await open(browser);
+    await signIn(page, server);
+    await says(page.locator('.summary'), `${COUNT + 4} people`);
+    await says(card(page, ANA), 'Offline');
+    const cards = await page.locator('a.card').count();
+    ok(cards < 200, `only what is seen has elements: ${cards}`);
+
+    // From the write to the picture: both ends are measured in the page, whose clock is one.
+    const latency = await page.evaluate(async ({ id, app, token }) => {
+      const says = document.querySelector(`a.card[data-id="${id}"] .says`);
+      const times = [];
+      for (let round = 0; round < 60; round += 1) {
+        const activity = round % 2 ? 'InACall' : 'InAConferenceCall';
+        const seen = new Promise((done) => {
+          const observer = new MutationObserver(() => { observer.disconnect(); requestAnimationFrame(() => done(performance.now())); });
+          observer.observe(says, { childList: true, characterData: true, subtree: true });
+        });
+        const started = performance.now();
+        await fetch(`/v1.0/users/${id}/presence/setPresence`, {
+          method: 'POST', headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${token}` },
+          body: JSON.stringify({ sessionId: app, availability: 'Busy', activity, expirationDuration: 'PT1H' }),
+        });
+        times.push(await seen - started);
+      }
+      return times.sort((a, b) => a - b);
+    }, { id: ANA, app: APP, token: server.token });
+    console.log(`from write to board, ${COUNT} people: median ${latency[30].toFixed(1)} ms, 95 % ${latency[57].toFixed(1)} ms`);
+
+    // 200 changes a second for five seconds, all over the board, grouped so that each one moves a card.
+    await page.getByLabel('Group by').selectOption('availability');
+    await page.evaluate(() => {
+      globalThis.frames_ = [];
+      let last = performance.now();
+      const tick = (now) => { globalThis.frames_.push(now - last); last = now; requestAnimationFrame(tick); };
+      requestAnimationFrame(tick);
+    });
+    const started = performance.now();
+    let written = 0;
+    const SECONDS = 5;
+    await Promise.all(Array.from({ length: 8 }, async (_, worker) => {
+      for (let n = worker; n < 200 * SECONDS; n += 8) {
+        const due = started + n * 5 - performance.now();
+        if (due > 0) await new Promise((done) => setTimeout(done, due));
+        await server.set(idOf((n * 7) % COUNT), n % 3 ? 'Busy' : 'Available', n % 3 ? 'InACall' : 'Available');
+        written += 1;
+      }
+    }));
+    const took = (performance.now() - started) / 1000;
+    await says(page.getByRole('button', { name: /^Busy/ }), '667');
+    const frames = (await page.evaluate(() => globalThis.frames_)).sort((a, b) => a - b);
+    const at = (share) => frames[Math.min(frames.length - 1, Math.floor(frames.length * share))].toFixed(0);
+    console.log(`${(written / took).toFixed(0)} changes a second: frame median ${at(0.5)} ms, 95 % ${at(0.95)} ms, longest ${at(1)} ms`);
+    ok(Number(at(0.5)) < 100, 'the board moves while it changes');
+    await picture(page, 'dashboard-board');
+    return page;
+  },
+
+  async odd_names({ server, browser }) {
+    const long = 'L'.repeat(200);
+    const names = [
+      '<script>globalThis.owned = 1</script>', '"><img src=x onerror="globalThis.owned=1">', '\u202Eevil\u202C', 'عمر الخطيب', 'שרה לוי',
+      '👩🏽‍🚀 Zoë 🏳️‍🌈', 'Ａｎｄｒé  Ñ', long, '__proto__', '&lt;b&gt;', "O'Brien \\ \"quoted\"",
+    ];
+    await server.users(names.map((displayName, n) => ({
+      id: `00000000-0000-4000-a000-${String(n).padStart(12, '0')}`, userPrincipalName: `odd${n}@presenced.example`, displayName,
+      department: displayName.slice(0, 60),
+    })));
+    const page = await open(browser);
+    await signIn(page, server);
+    await says(page.locator('.summary'), `${names.length + 4} people`);
+    await page.getByLabel('Group by').selectOption('department');
+    for (const name of names) {
+      await page.getByLabel('Search').fill(name);
+      const found = page.locator('a.card .name').filter({ hasText: name.trim().replace(/\s+/g, ' ') }).first();
+      await found.waitFor();
+      equal(await found.textContent(), name, 'as it was written');
+    }
+    await page.getByLabel('Search').fill(long);
+    const box = await page.locator('a.card').first().boundingBox();
+    ok(box.height < 100 && box.x + box.width <= 1280, `a long name stays in its card: ${JSON.stringify(box)}`);
+    await page.locator('a.card').first().click();
+    await says(page.locator('h1'), long);
+    const width = await page.evaluate(() => document.documentElement.scrollWidth);
+    ok(width <= 1280, `and on its page: ${width}`);
+    equal(await page.evaluate(() => [typeof globalThis.owned, document.querySelectorAll('main script, main img').length]), ['undefined', 0], 'nothing ran');
+    return page;
+  },
+
+  async keyboard({ server, browser }) {
+    await server.freeze();
+    await server.set(BRUNO, 'Busy', 'InACall');
+    const page = await open(browser);
+    await page.goto(server.page);
+    const focused = () => page.evaluate(() => document.activeElement.textContent.trim().slice(0, 40));
+    const tabTo = async (text) => {
+      for (let presses = 0; presses < 40; presses += 1) {
+        await page.keyboard.press('Tab');
+        if ((await focused()).includes(text)) return;
+      }
+      throw new Error(`the keyboard does not reach ${text}`);
+    };
+    await page.getByRole('button', { name: 'See everybody' }).waitFor();
+    await page.keyboard.press('Tab');
+    equal(await focused(), 'Skip to content', 'the first stop');
+    await tabTo('See everybody');
+    await page.keyboard.press('Enter');
+    await says(card(page, BRUNO), 'Busy');
+    await tabTo('Ana Fuentes');
+    const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+    equal(outline, 'solid', 'where one is can be seen');
+    await page.keyboard.press('ArrowRight');
+    ok((await focused()).includes('Bruno Keller'), 'arrows move between people');
+    await page.keyboard.press('End');
+    ok((await focused()).includes('Dana Levi'), 'End is the last');
+    await page.keyboard.press('Home');
+    await page.keyboard.press('ArrowRight');
+    // A change must not take the place away.
+    await server.set(BRUNO, 'DoNotDisturb', 'Presenting');
+    await says(card(page, BRUNO), 'Do not disturb');
+    ok((await focused()).includes('Bruno Keller'), 'the focus stays through a change');
+    await page.keyboard.press('Enter');
+    await says(page.locator('h1'), 'Bruno Keller');
+    equal(await focused(), 'Bruno Keller', 'a new page begins at its heading');
+    await tabTo('What will be shown if nobody writes');
+    await tabTo('All people');
+    await page.keyboard.press('Enter');
+    await says(page.locator('h1'), 'People');
+    return page;
+  },
+
+  async few_permissions({ server, browser }) {
+    // The application of a foreign visitor: a user's token with the least that shows anything.
+    const page = await open(browser);
+    const lesser = await server.delegatedToken(ANA, ['Presence.Read', 'User.Read']);
+    await server.set(ANA, 'Busy', 'InACall');
+    await page.goto(server.page);
+    await page.getByText('Use an access token').click();
+    await page.getByLabel('Access token').fill(lesser);
+    await page.getByRole('button', { name: 'Use this token' }).click();
+    await says(card(page, ANA), 'Ana Fuentes');
+    await says(card(page, ANA), 'Busy, in a call');
+    equal(await page.locator('a.card').count(), 1, 'oneself alone');
+    await says(page.locator('.summary'), 'Without the permission Presence.Read.All you see yourself alone.');
+    await server.set(ANA, 'Busy', 'InAConferenceCall');
+    await says(card(page, ANA), 'conference');
+    // Somebody else's page says what is missing.
+    await page.goto(`${server.page}#/person/${BRUNO}`);
+    await page.locator('.problem').filter({ hasText: /./ }).waitFor();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByText('Use an access token').click();
+    await page.getByLabel('Access token').fill('nonsense');
+    await page.getByRole('button', { name: 'Use this token' }).click();
+    await page.getByRole('alert').filter({ hasText: /./ }).waitFor();
     return page;
   },
 
@@ -67,7 +266,10 @@ const server = await new Server(binary).start();
 const browser = await launch(chromium);
 try {
   const picture = async (page, file) => { if (folder) await page.screenshot({ path: join(folder, `${file}.png`) }); };
-  const page = await scenarios[name]({ server, browser, picture });
+  const page = await scenarios[name]({ server, browser, picture }).catch(async (error) => {
+    await picture(browser.contexts()[0]?.pages()[0], 'failed').catch(() => {});
+    throw error;
+  });
   equal(page.problems, [], 'problems in the page');
 } finally {
   await browser.close();

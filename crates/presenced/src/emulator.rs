@@ -16,7 +16,9 @@ use server::directory::with_kept;
 use server::emulator::Refusals;
 use server::http::connection::{Listener, serve};
 use server::metrics::{MeasuredStore, MetricsPage};
-use server::{App, Dashboard, Emulator, ForeignKeys, Parts, Recorder, SubscriptionRules, Throttle, loops};
+use server::{
+    App, Dashboard, Emulator, ForeignKeys, Journal, Parts, Recorder, SubscriptionRules, Throttle, loops,
+};
 use store::{Memory, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -178,6 +180,7 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
             moved: Box::new(move |state| keep_clock(clock_file.as_deref(), state)),
             recorder,
             refusals: Refusals::default(),
+            journal: Journal::default(),
         }),
         public_url: None,
         position_key: server::position_key(store.as_ref()).await?,

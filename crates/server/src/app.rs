@@ -27,6 +27,7 @@ use crate::http::connection::{Handler, Peer};
 use crate::http::error::Refusal;
 use crate::http::reply::{Envelope, Reply, ResponseBody, full, in_full};
 use crate::http::{cors, encode};
+use crate::journal::Exchange;
 use crate::limits::{CLIENT_REQUEST_ID_CHARS_MAX, FEEDS_MAX};
 use crate::metrics::Metrics;
 use crate::throttle::Throttle;
@@ -199,13 +200,16 @@ impl Handler for App {
             log(&request_id, &head.method, response.status(), facts, None, started.elapsed());
             return response;
         }
-        let answered = AssertUnwindSafe(self.answer(&mut head, body, &origin, peer, &envelope, &mut facts));
+        let mut source = BodySource::Stream(body);
+        let answered =
+            AssertUnwindSafe(self.answer(&mut head, &mut source, &origin, peer, &envelope, &mut facts));
         let (mut response, cause) = match answered.catch_unwind().await {
             Ok(answer) => answer,
             // A defect of ours: the caller gets an answer, the log the panic, and everybody else is not concerned.
             Err(_) => (envelope.failure(&GraphError::internal()), Some("a panic".to_owned())),
         };
         self.record(&head, &response);
+        self.note(&head, &source, &response, &request_id, facts, started.elapsed());
         encode::compress(&head.headers, &mut response);
         if self.emulator.is_some() && head.headers.contains_key(http::header::ORIGIN) {
             cors::share(&mut response, page);
@@ -224,13 +228,12 @@ impl App {
     async fn answer(
         self: &Arc<Self>,
         head: &mut http::request::Parts,
-        body: Incoming,
+        source: &mut BodySource,
         origin: &str,
         peer: Peer,
         envelope: &Envelope<'_>,
         facts: &mut Facts,
     ) -> (Response<ResponseBody>, Option<String>) {
-        let mut source = BodySource::Stream(body);
         if let Some(response) = self.dashboard.respond(head) {
             source.drain().await;
             return (response, None);
@@ -245,12 +248,12 @@ impl App {
         let head = &*head;
         let path = head.uri.path();
         let outcome = if let Some(rest) = crate::own::strip_root(path) {
-            self.own(rest, head, &mut source, origin, peer, facts).await
+            self.own(rest, head, source, origin, peer, facts).await
         } else if let Some(reply) = self.health(path).await {
             Ok(reply)
         } else if path == OPENAPI_PATH && head.method == http::Method::GET {
             Ok(Reply::content("application/json", graph::openapi::document()))
-        } else if let Some(response) = self.issue(head, &mut source, origin, path).await {
+        } else if let Some(response) = self.issue(head, source, origin, path).await {
             source.drain().await;
             return (response, None);
         } else {
@@ -261,7 +264,7 @@ impl App {
                 path,
                 query: head.uri.query(),
                 headers: &head.headers,
-                body: &mut source,
+                body: source,
                 is_part: false,
             };
             self.call(call, facts).await
@@ -284,6 +287,34 @@ impl App {
             let body = in_full(response.body());
             recorder.record(head, response.status(), response.headers(), body.as_ref());
         }
+    }
+
+    /// Notes the exchange in an emulator's journal.
+    fn note(
+        &self,
+        head: &http::request::Parts,
+        source: &BodySource,
+        response: &Response<ResponseBody>,
+        request_id: &str,
+        facts: Facts,
+        took: std::time::Duration,
+    ) {
+        let Some(emulator) = self.emulator.as_ref().filter(|_| is_graph_path(head.uri.path())) else {
+            return;
+        };
+        let outcome = response.headers().get(graph::headers::OUTCOME).and_then(|value| value.to_str().ok());
+        emulator.journal.note(&Exchange {
+            at: self.wall_clock.now(),
+            method: head.method.as_str(),
+            path: head.uri.path_and_query().map_or(head.uri.path(), |path| path.as_str()),
+            request_id,
+            app: facts.app,
+            request_body: &source.was_read(),
+            status: response.status().as_u16(),
+            took,
+            outcome,
+            response_body: in_full(response.body()),
+        });
     }
 
     /// `/healthz`: the process answers. `/readyz`: the store does.

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use engine::{Clock, VirtualClock};
 use graph::GraphError;
+use graph::odata::Query;
+use graph::operations::is_delegated_permission;
 use graph::time::{format_timestamp, parse_duration};
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, Uri};
@@ -21,6 +23,7 @@ use crate::app::App;
 use crate::http::connection::Peer;
 use crate::http::error::Refusal;
 use crate::http::reply::Reply;
+use crate::journal::Journal;
 use crate::recorder::Recorder;
 
 /// A clock that can be moved, and the seed's identities.
@@ -39,6 +42,8 @@ pub struct Emulator {
     pub recorder: Option<Recorder>,
     /// Requests that are told to come back later, whatever their number.
     pub refusals: Refusals,
+    /// What clients asked lately, and what they were told.
+    pub journal: Journal,
 }
 
 /// The next so many Graph requests are answered 429, so that a client's retries can be tested without making 1,500.
@@ -180,9 +185,11 @@ impl App {
         Ok(Reply::content("application/json", reply))
     }
 
-    /// `GET token`: an application token, or the delegated token of `user`.
-    pub(crate) fn ready_token(&self, emulator: &Emulator, user: Option<&str>) -> Result<Reply, Refusal> {
-        let user = match user {
+    /// `GET token`: an application's token, or the delegated token of `user`; of the seed's application unless `app` names
+    /// another one of the tenant. `scope` leaves a user's token fewer permissions than it would have.
+    pub(crate) fn ready_token(&self, emulator: &Emulator, query: &Query<'_>) -> Result<Reply, Refusal> {
+        let named = |name: &str| query.pairs().find(|(known, _)| *known == name).map(|(_, value)| value);
+        let user = match named("user") {
             None => None,
             Some(name) => {
                 let id = name.parse::<UserId>().ok();
@@ -190,8 +197,35 @@ impl App {
                 Some(id.ok_or_else(|| GraphError::resource_not_found(name))?)
             }
         };
-        let token = self.mint(emulator, user).ok_or_else(GraphError::user_not_found)?;
-        Ok(Reply::content("text/plain; charset=utf-8", token))
+        let app = named("app").map_or(Ok(emulator.app), str::parse);
+        let app = app.map_err(|_| GraphError::invalid_argument("'app' is not a GUID."))?;
+        let scopes: Option<Vec<&str>> = named("scope").map(|scopes| scopes.split_whitespace().collect());
+        if let Some(scopes) = &scopes {
+            let unknown = scopes.iter().find(|scope| !is_delegated_permission(scope));
+            if let Some(unknown) = unknown {
+                let why = format!("'{unknown}' is not a delegated permission.");
+                return Err(GraphError::invalid_argument(why).into());
+            }
+            if user.is_none() {
+                return Err(GraphError::invalid_argument("'scope' goes together with 'user'.").into());
+            }
+        }
+        if self
+            .directory()
+            .tenant(emulator.tenant)
+            .is_none_or(|tenant| !tenant.applications.contains_key(&app))
+        {
+            return Err(GraphError::resource_not_found(&app.to_string()).into());
+        }
+        let token = self.mint(emulator, app, user, scopes.as_deref());
+        Ok(Reply::content("text/plain; charset=utf-8", token.ok_or_else(GraphError::user_not_found)?))
+    }
+
+    /// `GET requests`: what clients asked lately, from the number `from` on.
+    pub(crate) fn requests(&self, emulator: &Emulator, query: &Query<'_>) -> Result<Reply, Refusal> {
+        let from = query.pairs().find(|(name, _)| *name == "from").map_or(Ok(0), |(_, text)| text.parse());
+        let from = from.map_err(|_| GraphError::invalid_argument("'from' is not a number."))?;
+        Ok(Reply::content("application/json", emulator.journal.page(from)))
     }
 }
 

@@ -77,20 +77,35 @@ impl App {
     /// A ready-made token of the emulator's application, for itself or for a user; `None` where there is no emulator, or
     /// no such user.
     pub fn ready_made_token(&self, user: Option<UserId>) -> Option<String> {
-        self.mint(self.emulator.as_ref()?, user)
+        let emulator = self.emulator.as_ref()?;
+        self.mint(emulator, emulator.app, user, None)
     }
 
-    pub(crate) fn mint(&self, emulator: &Emulator, user: Option<UserId>) -> Option<String> {
+    /// A token of an application of the emulator's tenant, or of a user for whom it acts with `scopes`; `None`: all there
+    /// are.
+    pub(crate) fn mint(
+        &self,
+        emulator: &Emulator,
+        app: AppId,
+        user: Option<UserId>,
+        scopes: Option<&[&str]>,
+    ) -> Option<String> {
         let (_, issuer) = self.issuers.iter().find(|(tenant, _)| *tenant == emulator.tenant)?;
         let registry = TenantRegistry { app: self, tenant: emulator.tenant };
-        let app = registry.application(emulator.app)?;
+        let app = registry.application(app)?;
         let now = self.wall_clock.now();
         match user {
             None => issuer.mint_application(&app, now, READY_TOKEN_LIFETIME_SECS).ok(),
             Some(user) => {
-                let scopes: Vec<&str> = emulator.scopes.iter().map(String::as_str).collect();
+                let all: Vec<&str> = emulator.scopes.iter().map(String::as_str).collect();
                 issuer
-                    .mint_delegated(&registry.user(user)?, &app, &scopes, now, READY_TOKEN_LIFETIME_SECS)
+                    .mint_delegated(
+                        &registry.user(user)?,
+                        &app,
+                        scopes.unwrap_or(&all),
+                        now,
+                        READY_TOKEN_LIFETIME_SECS,
+                    )
                     .ok()
             }
         }

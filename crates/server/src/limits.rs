@@ -62,3 +62,7 @@ pub const ISSUER_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub const NOTIFICATION_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Subscriptions on one page.
 pub const SUBSCRIPTIONS_PAGE_MAX: usize = 100;
+/// Exchanges that an emulator's journal keeps.
+pub const JOURNAL_ENTRIES_MAX: usize = 500;
+/// How much of each body it keeps, in bytes.
+pub const JOURNAL_BODY_BYTES_MAX: usize = 4 * 1024;

@@ -1,5 +1,6 @@
 //! Everything of ours that is not Graph, under one root: `/_presenced/v1/`.
 
+use graph::odata::Query;
 use graph::path::Route;
 use graph::{GraphError, Method, Operation};
 use http::StatusCode;
@@ -115,9 +116,11 @@ impl App {
             }
             ["token"] => {
                 only(method, &["GET"], || Ok(()))?;
-                let query = graph::odata::Query::parse(head.uri.query().unwrap_or_default())?;
-                let user = query.pairs().find(|(name, _)| *name == "user").map(|(_, value)| value);
-                self.ready_token(emulator, user)
+                self.ready_token(emulator, &Query::parse(head.uri.query().unwrap_or_default())?)
+            }
+            ["requests"] => {
+                only(method, &["GET"], || Ok(()))?;
+                self.requests(emulator, &Query::parse(head.uri.query().unwrap_or_default())?)
             }
             ["users"] => {
                 only(method, &["POST"], || Ok(()))?;
@@ -206,7 +209,7 @@ impl App {
 /// The `at` of an explanation, if one is given.
 fn explained_instant(query: Option<&str>) -> Result<Option<Timestamp>, GraphError> {
     let mut at = None;
-    for (name, value) in graph::odata::Query::parse(query.unwrap_or_default())?.pairs() {
+    for (name, value) in Query::parse(query.unwrap_or_default())?.pairs() {
         if name != "at" {
             return Err(GraphError::invalid_argument(format!(
                 "The query parameter '{name}' is not known here."

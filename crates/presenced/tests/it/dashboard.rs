@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use crate::sdk::install::{cache, copy, once, run};
-use crate::support::BINARY;
+use crate::support::{APP, BINARY, Caller, JSON, Server, USER_A, USER_B};
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/dashboard");
 const BROWSER: &str = "chromium";
@@ -63,4 +63,78 @@ fn a_first_look_at_the_board_loads_less_than_150_kib() {
 #[test]
 fn an_open_board_says_that_the_server_is_gone_and_goes_on_when_it_is_back() {
     passes("restart");
+}
+
+#[test]
+fn a_persons_page_tells_why_they_are_shown_so_and_draws_what_is_ahead() {
+    passes("person_page");
+}
+
+#[test]
+fn a_change_reaches_a_board_of_5000_people_at_once_and_200_changes_a_second_leave_it_smooth() {
+    passes("many_people");
+}
+
+#[test]
+fn names_of_every_kind_are_text_and_nothing_else() {
+    passes("odd_names");
+}
+
+#[test]
+fn everything_can_be_done_with_the_keyboard_alone() {
+    passes("keyboard");
+}
+
+#[test]
+fn a_viewer_without_the_permission_to_see_everybody_sees_themselves() {
+    passes("few_permissions");
+}
+
+#[test]
+fn an_emulator_keeps_a_journal_of_what_graph_was_asked_without_tokens() {
+    let server = Server::dev();
+    let app = Caller::application(&server);
+    app.set(USER_A, "Busy", "InACall", "PT1H");
+    app.get("/v1.0/users/nobody/presence");
+    let journal = server.send("GET", "/_presenced/v1/requests", &[], b"").json();
+    let [set, refused] = journal["value"].as_array().unwrap().as_slice() else { panic!("{journal}") };
+    assert_eq!((&set["status"], &set["outcome"]), (&200.into(), &"visible".into()));
+    assert_eq!(set["application"], APP);
+    assert!(set["requestBody"].as_str().unwrap().contains("InACall"));
+    assert_eq!(refused["path"], "/v1.0/users/nobody/presence");
+    assert!(refused["responseBody"].as_str().unwrap().contains("error"));
+    assert!(!journal.to_string().contains(&server.token(None)));
+    let next = journal["next"].as_u64().unwrap();
+    let later = server.send("GET", &format!("/_presenced/v1/requests?from={next}"), &[], b"").json();
+    assert_eq!(later["value"].as_array().map(Vec::len), Some(0));
+    assert_eq!(server.send("GET", "/_presenced/v1/requests?from=x", &[], b"").error().0, 400);
+    assert_eq!(server.send("POST", "/_presenced/v1/requests", &[JSON], b"{}").error().0, 405);
+}
+
+#[test]
+fn an_emulator_hands_out_tokens_of_other_applications_and_with_fewer_permissions() {
+    let server = Server::dev();
+    let token = |query: &str| server.send("GET", &format!("/_presenced/v1/token?{query}"), &[], b"");
+    let lesser = token(&format!("user={USER_A}&scope=Presence.Read")).text();
+    let caller = Caller::with_token(&server, &lesser);
+    assert_eq!(caller.get(&format!("/v1.0/users/{USER_A}/presence")).status, 200);
+    assert_eq!(caller.get(&format!("/v1.0/users/{USER_B}/presence")).error().0, 403);
+
+    let body = r#"{"displayName":"Other","roles":["Presence.ReadWrite.All"]}"#;
+    let admin = Caller::application(&server);
+    let other = admin.send("POST", "/_presenced/v1/admin/applications", &[JSON], body.as_bytes()).json();
+    let id = other["id"].as_str().unwrap();
+    let other = Caller::with_token(&server, &token(&format!("app={id}")).text());
+    assert_eq!(other.get("/_presenced/v1/admin/applications").error().0, 403);
+    assert_eq!(other.get(&format!("/v1.0/users/{USER_B}/presence")).status, 200);
+
+    for (query, status) in [
+        ("app=nonsense".to_owned(), 400),
+        (format!("app={USER_A}"), 404),
+        ("scope=Presence.Read".to_owned(), 400),
+        (format!("user={USER_A}&scope=Everything"), 400),
+        (format!("user={USER_A}&scope=Presence.ReadWrite.All"), 400),
+    ] {
+        assert_eq!(token(&query).error().0, status, "{query}");
+    }
 }

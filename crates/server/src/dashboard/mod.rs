@@ -164,6 +164,8 @@ page! {
     "people.js": SCRIPT,
     "board.js": SCRIPT,
     "dom.js": SCRIPT,
+    "outlook.js": SCRIPT,
+    "person.js": SCRIPT,
 }
 
 fn find(name: &str) -> Option<&'static File> {

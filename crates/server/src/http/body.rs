@@ -32,8 +32,8 @@ pub(crate) enum BodyError {
 pub(crate) enum BodySource {
     Stream(Incoming),
     Ready(Bytes),
-    /// Read already, to the end or to an error.
-    Spent,
+    /// Read already, to the end or to an error: what there was.
+    Spent(Bytes),
 }
 
 impl BodySource {
@@ -44,7 +44,7 @@ impl BodySource {
     pub(crate) async fn read(&mut self, headers: &HeaderMap) -> Result<Bytes, BodyError> {
         let incoming = match self {
             Self::Ready(bytes) => return Ok(std::mem::take(bytes)),
-            Self::Spent => return Ok(Bytes::new()),
+            Self::Spent(_) => return Ok(Bytes::new()),
             Self::Stream(incoming) => incoming,
         };
         let encoding = encoding(headers)?;
@@ -53,10 +53,20 @@ impl BodySource {
         }
         let read = tokio::time::timeout(BODY_READ_TIMEOUT, collect(incoming)).await;
         let raw = read.map_err(|_| BodyError::TooSlow)??;
-        *self = Self::Spent;
-        match encoding {
-            Encoding::Identity => Ok(raw),
-            Encoding::Gzip => gunzip(&raw),
+        *self = Self::Spent(Bytes::new());
+        let plain = match encoding {
+            Encoding::Identity => raw,
+            Encoding::Gzip => gunzip(&raw)?,
+        };
+        *self = Self::Spent(plain.clone());
+        Ok(plain)
+    }
+
+    /// What was read, for a look back.
+    pub(crate) fn was_read(&self) -> Bytes {
+        match self {
+            Self::Spent(bytes) => bytes.clone(),
+            Self::Stream(_) | Self::Ready(_) => Bytes::new(),
         }
     }
 

@@ -4,6 +4,7 @@ import { keepSession, loadSettings, session, settings } from './api.js';
 import { board } from './board.js';
 import { h, say, theirs } from './dom.js';
 import { People } from './people.js';
+import { person } from './person.js';
 import { comeBack, signInPage } from './sign-in.js';
 
 const main = document.getElementById('main');
@@ -13,6 +14,7 @@ const link = document.getElementById('link');
 
 const PAGES = [
   { hash: '#/', label: 'People', open: (app) => board(app.people) },
+  { hash: '#/person/', below: true, hidden: true, open: (app, id) => person(app.people, id) },
 ];
 
 /** How often to try again while the server is not there at all, in milliseconds. */
@@ -54,7 +56,7 @@ function enter() {
   who.replaceChildren(
     h('span', { class: 'me' }, theirs(session.name)),
     h('button', { type: 'button', click: leave }, 'Sign out'));
-  nav.replaceChildren(...PAGES.filter((page) => !page.dev || settings.emulator).map((page) =>
+  nav.replaceChildren(...PAGES.filter((page) => !page.hidden && (!page.dev || settings.emulator)).map((page) =>
     h('a', { href: page.hash }, page.label)));
   nav.hidden = false;
   route();

@@ -47,7 +47,9 @@ export function board(people) {
   let frame = 0;
   let columns = 1;
   let size = { card: 72, head: 40, gap: 8 };
+  // Where the keyboard is in the list: the one stop among its cards.
   let current = null;
+  let isChosen = false;
   const cards = new Map();
 
   const stopListening = people.listen((person) => {
@@ -107,7 +109,7 @@ export function board(people) {
       }
     }
     list.style.height = `${top}px`;
-    if (!shown.some((person) => person.id === current)) current = shown[0]?.id ?? null;
+    if (!isChosen || !shown.some((person) => person.id === current)) current = shown[0]?.id ?? null;
   }
 
   function grouped(wanted) {
@@ -144,6 +146,12 @@ export function board(people) {
         wanted.push(placed(card(person, row.first + column), column, row.top)));
     }
     put(wanted);
+    // Who is scrolled out of sight cannot be the stop.
+    const drawn = wanted.filter((element) => element.link);
+    if (drawn.length > 0 && !drawn.some((element) => element.link.tabIndex === 0)) {
+      const top = drawn.find((element) => element.getBoundingClientRect().top > 0) ?? drawn[0];
+      top.link.tabIndex = 0;
+    }
   }
 
   /** The first row that reaches below `from`. */
@@ -251,9 +259,10 @@ export function board(people) {
 
   function onFocus(event) {
     const id = event.target.dataset.id;
-    if (!id || id === current) return;
-    const before = cards.get(current)?.link;
-    if (before) before.tabIndex = -1;
+    if (!id) return;
+    isChosen = true;
+    if (id === current) return;
+    for (const element of cards.values()) if (element.link) element.link.tabIndex = -1;
     current = id;
     event.target.tabIndex = 0;
   }

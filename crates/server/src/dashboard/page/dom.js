@@ -8,7 +8,7 @@ export function h(name, attributes = {}, ...children) {
     if (typeof value === 'function') element.addEventListener(key, value);
     else element.setAttribute(key, value === true ? '' : String(value));
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
@@ -24,7 +24,7 @@ export const theirs = (text) => h('bdi', {}, text);
 export function words(text) {
   if (!text) return '';
   const split = text.replace(/([a-z])([A-Z])/g, '$1 $2').replace(/([A-Z])([A-Z][a-z])/g, '$1 $2');
-  return split.charAt(0) + split.slice(1).toLowerCase();
+  return split.charAt(0).toUpperCase() + split.slice(1).toLowerCase();
 }
 
 /** What is shown of a pair: the activity where it says more. */

@@ -15,7 +15,7 @@ export class Feed {
   #abort = new AbortController();
   #retry = RETRY_MIN;
 
-  /** `on.snapshot(presences, isFirst)`, `on.change(change)`, `on.state(state, detail)`, `on.refused(refusal)`. */
+  /** `on.snapshot(presences, isFirst, isLast)`, `on.change(change)`, `on.state(state, detail)`, `on.refused(refusal)`. */
   constructor(on) {
     this.on = on;
   }
@@ -66,7 +66,7 @@ export class Feed {
         if (event.id) this.#position = event.id;
         if (event.name === 'snapshot') {
           const data = JSON.parse(event.data);
-          this.on.snapshot(data.presences.value, !begun);
+          this.on.snapshot(data.presences.value, !begun, !data.more);
           begun = true;
           if (!data.more) this.#live();
           // A snapshot that ends in the middle is begun again: it has no place to go on from.

@@ -22,6 +22,7 @@ export class People {
   onlyMe = false;
   #listeners = new Set();
   #unnamed = new Set();
+  #unseen = new Set();
   #feed = null;
   #relist = null;
 
@@ -45,7 +46,7 @@ export class People {
 
   #follow(ids) {
     this.#feed = new Feed({
-      snapshot: (presences, isFirst) => this.#snapshot(presences, isFirst),
+      snapshot: (presences, isFirst, isLast) => this.#snapshot(presences, isFirst, isLast),
       change: (change) => this.#change(change),
       state: (state) => {
         const returned = state === 'live' && this.state === 'lost';
@@ -73,13 +74,15 @@ export class People {
     }
   }
 
-  #snapshot(presences, isFirst) {
-    if (isFirst) for (const person of this.byId.values()) person.gone = true;
+  /** A part of a snapshot. Whoever is in none of its parts is gone. */
+  #snapshot(presences, isFirst, isLast) {
+    if (isFirst) this.#unseen = new Set(this.byId.keys());
     for (const presence of presences) {
       const person = this.#person(presence.id);
-      person.gone = false;
+      this.#unseen.delete(presence.id);
       this.#show(person, presence, presence.sequenceNumber, null);
     }
+    if (isLast) for (const id of this.#unseen) this.byId.delete(id);
     this.#sort();
     this.#tell(null);
   }
@@ -111,7 +114,7 @@ export class People {
     if (!person) {
       person = {
         id, name: id, upn: '', department: '', title: '', availability: 'PresenceUnknown', activity: 'PresenceUnknown',
-        number: null, since: null, version: 0, key: id, isNew: true, gone: false,
+        number: null, since: null, version: 0, key: id, isNew: true,
       };
       this.byId.set(id, person);
     }
@@ -141,7 +144,7 @@ export class People {
         this.#sort();
         this.#tell(null);
       });
-      for (const person of this.byId.values()) person.gone = !seen.has(person.id) && person.upn !== '';
+      for (const [id, person] of this.byId) if (!seen.has(id) && person.upn) this.byId.delete(id);
       this.#sort();
       this.#tell(null);
     } catch (error) {
@@ -164,7 +167,6 @@ export class People {
   }
 
   #sort() {
-    for (const [id, person] of this.byId) if (person.gone) this.byId.delete(id);
     const people = [...this.byId.values()];
     people.sort((a, b) => COLLATOR.compare(a.name, b.name) || (a.id < b.id ? -1 : 1));
     this.order = people;
