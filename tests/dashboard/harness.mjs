@@ -124,7 +124,7 @@ export const launch = (executablePath) => chromium.launch({
 /** Signs in as the application, or as somebody by the name shown. */
 export async function signIn(page, server, name, hash = '') {
   await page.goto(server.page + hash);
-  if (name) await page.getByLabel('Who', { exact: true }).selectOption({ label: name });
+  if (name) await page.getByRole('combobox', { name: 'Who' }).selectOption({ label: name });
   await page.getByRole('button', { name: name ? 'Sign in' : 'See everybody' }).click();
 }
 

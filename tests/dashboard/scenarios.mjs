@@ -231,6 +231,85 @@ const scenarios = {
     return page;
   },
 
+  async emulator_panel({ server, browser, picture }) {
+    await server.freeze();
+    const page = await open(browser);
+    await signIn(page, server, null, '#/emulator');
+    await says(page.locator('#clock'), '08:00:00');
+    await says(page.getByRole('combobox', { name: 'Application', exact: true }), 'Demo application');
+    await page.getByLabel('Another application').fill('Desk <i>phone</i>');
+    await page.getByRole('button', { name: 'Add' }).click();
+    await says(page.getByRole('combobox', { name: 'Application', exact: true }), 'Desk <i>phone</i>');
+    await page.getByLabel('Person').fill('bruno.keller@presenced.example');
+    await page.getByRole('button', { name: 'Set', exact: true }).click();
+    await says(page.locator('.said'), 'Done, and visible.');
+    await says(page.locator('.changes li').first(), 'Bruno Keller Available');
+    await says(page.locator('tbody tr').first(), '/v1.0/users/bruno.keller%40presenced.example/presence/setPresence');
+    await page.getByRole('button', { name: '+5 min' }).click();
+    await says(page.locator('#clock'), '08:05:00');
+    await says(page.locator('.changes li').first(), 'available inactive');
+    await page.getByLabel('Minutes to move').press('Home');
+    for (let minutes = 1; minutes < 6; minutes += 1) await page.keyboard.press('ArrowRight');
+    await page.getByRole('button', { name: 'Move by 6 min' }).click();
+    await says(page.locator('#clock'), '08:11:00');
+    await says(page.locator('.changes li').first(), 'Bruno Keller Away');
+    // A preference hides what a session says, and the panel tells so.
+    await page.getByRole('combobox', { name: 'What', exact: true }).selectOption('preferred');
+    await page.getByRole('combobox', { name: 'Presence', exact: true }).selectOption('DoNotDisturb/DoNotDisturb');
+    await page.getByRole('button', { name: 'Set', exact: true }).click();
+    await says(page.locator('.changes li').first(), 'Do not disturb');
+    await page.getByRole('combobox', { name: 'What', exact: true }).selectOption('session');
+    await page.getByRole('combobox', { name: 'Presence', exact: true }).selectOption('Busy/InACall');
+    await page.getByRole('button', { name: 'Set', exact: true }).click();
+    await says(page.locator('.said'), 'Done, but hidden by preferred presence until');
+    await page.getByLabel('Person').fill('nobody');
+    await page.getByRole('button', { name: 'Set', exact: true }).click();
+    await page.locator('p.problem').filter({ hasText: /./ }).waitFor();
+    await page.getByLabel('only those that were refused').check();
+    await says(page.locator('tbody tr:visible').first(), '/v1.0/users/nobody/');
+    await page.locator('tbody tr:visible summary').first().click();
+    await says(page.locator('tbody pre:visible').first(), 'sessionId');
+    equal(await accessibilityProblems(page), [], 'axe-core');
+    await page.getByRole('button', { name: 'Let it run' }).click();
+    await says(page.getByRole('button'), 'Stop it');
+    await picture(page, 'dashboard-emulator');
+    return page;
+  },
+
+  async subscription_health({ server, browser }) {
+    const { createServer } = await import('node:http');
+    let isBroken = false;
+    const receiver = createServer((request, response) => {
+      const token = new URL(request.url, 'http://localhost').searchParams.get('validationToken');
+      request.resume();
+      response.writeHead(isBroken ? 503 : token ? 200 : 202, { 'Content-Type': 'text/plain' }).end(token ?? '');
+    });
+    await new Promise((done) => { receiver.listen(0, '127.0.0.1', done); });
+    try {
+      const page = await open(browser);
+      await signIn(page, server, null, '#/subscriptions');
+      await says(page.locator('.summary'), 'There is no subscription of the tenant.');
+      await server.post('/v1.0/subscriptions', {
+        changeType: 'updated', resource: `/communications/presences?$filter=id in ('${ANA}')`, clientState: 'secret-state',
+        notificationUrl: `http://127.0.0.1:${receiver.address().port}/hook?key=secret-key`,
+        expirationDateTime: new Date(Date.now() + 1_800_000).toISOString(),
+      });
+      await server.set(ANA, 'Busy', 'InACall');
+      await says(page.locator('tbody tr'), 'delivered in');
+      isBroken = true;
+      await server.set(ANA, 'DoNotDisturb', 'Presenting');
+      await says(page.locator('td.problem'), 'failed');
+      await page.getByRole('button', { name: /^Deliveries/ }).click();
+      await says(page.getByRole('table', { name: 'Attempts' }), '503');
+      ok(!(await page.content()).includes('secret-'), 'no secret of a subscriber is shown');
+      equal(await accessibilityProblems(page), [], 'axe-core');
+      return page;
+    } finally {
+      receiver.close();
+      receiver.closeAllConnections();
+    }
+  },
+
   async first_load({ server, browser }) {
     const page = await open(browser);
     const session = await page.context().newCDPSession(page);

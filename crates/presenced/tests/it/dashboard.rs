@@ -91,6 +91,16 @@ fn a_viewer_without_the_permission_to_see_everybody_sees_themselves() {
 }
 
 #[test]
+fn an_emulators_clock_is_moved_and_presence_set_from_its_panel_and_requests_are_listed() {
+    passes("emulator_panel");
+}
+
+#[test]
+fn subscriptions_are_shown_with_the_health_of_their_delivery_and_without_secrets() {
+    passes("subscription_health");
+}
+
+#[test]
 fn an_emulator_keeps_a_journal_of_what_graph_was_asked_without_tokens() {
     let server = Server::dev();
     let app = Caller::application(&server);

@@ -166,6 +166,8 @@ page! {
     "dom.js": SCRIPT,
     "outlook.js": SCRIPT,
     "person.js": SCRIPT,
+    "dev.js": SCRIPT,
+    "subscriptions.js": SCRIPT,
 }
 
 fn find(name: &str) -> Option<&'static File> {

@@ -2,10 +2,12 @@
 
 import { keepSession, loadSettings, session, settings } from './api.js';
 import { board } from './board.js';
+import { dev } from './dev.js';
 import { h, say, theirs } from './dom.js';
 import { People } from './people.js';
 import { person } from './person.js';
 import { comeBack, signInPage } from './sign-in.js';
+import { subscriptions } from './subscriptions.js';
 
 const main = document.getElementById('main');
 const nav = document.getElementById('nav');
@@ -15,6 +17,8 @@ const link = document.getElementById('link');
 const PAGES = [
   { hash: '#/', label: 'People', open: (app) => board(app.people) },
   { hash: '#/person/', below: true, hidden: true, open: (app, id) => person(app.people, id) },
+  { hash: '#/subscriptions', label: 'Subscriptions', open: () => subscriptions() },
+  { hash: '#/emulator', label: 'Emulator', dev: true, open: (app) => dev(app.people) },
 ];
 
 /** How often to try again while the server is not there at all, in milliseconds. */
@@ -86,8 +90,7 @@ function tellState() {
 function route() {
   if (!session) return;
   const hash = location.hash || '#/';
-  const found = PAGES.find((page) => page.hash === hash)
-    ?? PAGES.find((page) => page.below && hash.startsWith(page.hash)) ?? PAGES[0];
+  const found = PAGES.find((page) => page.hash === hash || (page.below && hash.startsWith(page.hash))) ?? PAGES[0];
   for (const anchor of nav.children) {
     if (anchor.getAttribute('href') === found.hash) anchor.setAttribute('aria-current', 'page');
     else anchor.removeAttribute('aria-current');
