@@ -67,6 +67,8 @@ impl World {
             display_name: "Load".to_owned(),
             service_principal: Uuid::from_u128(1),
             secrets: Vec::new(),
+            certificates: Vec::new(),
+            redirects: identity::Redirects::default(),
             roles: ROLES.map(str::to_owned).to_vec(),
             scopes: Vec::new(),
         };

@@ -45,6 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         display_name: String::new(),
         service_principal: Uuid::from_u128(3),
         secrets: Vec::new(),
+        certificates: Vec::new(),
+        redirects: identity::Redirects::default(),
         roles: vec!["Presence.ReadWrite.All".to_owned()],
         scopes: Vec::new(),
     };

@@ -20,7 +20,20 @@ pub(crate) enum Endpoint {
     Instance,
     /// `/{t}/oauth2/v2.0/token`
     Token,
+    /// `/{t}/oauth2/v2.0/authorize`: where somebody signs in.
+    Authorize,
+    /// `/{t}/oauth2/v2.0/devicecode`
+    DeviceCode,
+    /// `/{t}/oauth2/deviceauth`: where somebody answers a device.
+    DevicePage,
+    /// `/{t}/oauth2/v2.0/logout`
+    Logout,
+    /// `/common/userrealm/{upn}`
+    UserRealm,
 }
+
+/// The page of [`Endpoint::DevicePage`], after the tenant: Entra's.
+pub(crate) const DEVICE_PAGE: &str = "/oauth2/deviceauth";
 
 impl Endpoint {
     /// The tenant segment and the endpoint `path` names. Paths are fixed: some credentials use them without asking
@@ -33,10 +46,30 @@ impl Endpoint {
             "discovery/keys" | "discovery/v2.0/keys" => Self::Keys,
             "discovery/instance" if tenant.eq_ignore_ascii_case("common") => Self::Instance,
             "oauth2/v2.0/token" => Self::Token,
+            "oauth2/v2.0/authorize" => Self::Authorize,
+            "oauth2/v2.0/devicecode" => Self::DeviceCode,
+            "oauth2/deviceauth" => Self::DevicePage,
+            "oauth2/v2.0/logout" => Self::Logout,
+            _ if tenant.eq_ignore_ascii_case("common") && user_of_realm(rest).is_some() => Self::UserRealm,
             _ => return None,
         };
         (!tenant.is_empty()).then_some((tenant, endpoint))
     }
+
+    /// Whether people look at it.
+    pub(crate) const fn is_page(self) -> bool {
+        matches!(self, Self::Authorize | Self::DevicePage | Self::Logout)
+    }
+
+    /// Whether it is there only where users can sign in.
+    pub(crate) const fn is_of_sign_in(self) -> bool {
+        matches!(self, Self::Authorize | Self::DeviceCode | Self::DevicePage | Self::Logout | Self::UserRealm)
+    }
+}
+
+/// The user a path asks the realm of, percent-encoding left in place.
+pub(crate) fn user_of_realm(rest: &str) -> Option<&str> {
+    rest.strip_prefix("userrealm/").filter(|user| !user.is_empty() && !user.contains('/'))
 }
 
 /// How the tenant a client names is written in the answer: the three fixed aliases as they are, the GUID and domain
@@ -56,7 +89,7 @@ pub(crate) fn tenant_segment(config: &IssuerConfig, named: &str) -> Result<Strin
 #[derive(Serialize)]
 pub(crate) struct Configuration {
     token_endpoint: String,
-    token_endpoint_auth_methods_supported: [&'static str; 2],
+    token_endpoint_auth_methods_supported: [&'static str; 3],
     jwks_uri: String,
     response_modes_supported: [&'static str; 3],
     subject_types_supported: [&'static str; 1],
@@ -65,12 +98,28 @@ pub(crate) struct Configuration {
     scopes_supported: [&'static str; 4],
     issuer: String,
     authorization_endpoint: String,
+    #[serde(flatten)]
+    sign_in: Option<SignInConfiguration>,
+}
+
+/// What there is where somebody can sign in.
+#[derive(Serialize)]
+struct SignInConfiguration {
+    device_authorization_endpoint: String,
+    end_session_endpoint: String,
+    http_logout_supported: bool,
+    code_challenge_methods_supported: [&'static str; 2],
+    claims_supported: [&'static str; 12],
 }
 
 pub(crate) fn configuration(issuer: &Issuer, base_url: &str, tenant: &str, keys: &str) -> Configuration {
     Configuration {
         token_endpoint: format!("{base_url}/{tenant}/oauth2/v2.0/token"),
-        token_endpoint_auth_methods_supported: ["client_secret_post", "client_secret_basic"],
+        token_endpoint_auth_methods_supported: [
+            "client_secret_post",
+            "private_key_jwt",
+            "client_secret_basic",
+        ],
         jwks_uri: format!("{base_url}/{tenant}/{keys}"),
         response_modes_supported: ["query", "fragment", "form_post"],
         subject_types_supported: ["pairwise"],
@@ -79,6 +128,27 @@ pub(crate) fn configuration(issuer: &Issuer, base_url: &str, tenant: &str, keys:
         scopes_supported: ["openid", "profile", "email", "offline_access"],
         issuer: issuer.issuer_at(base_url),
         authorization_endpoint: format!("{base_url}/{tenant}/oauth2/v2.0/authorize"),
+        sign_in: issuer.config.sign_in.then(|| SignInConfiguration {
+            device_authorization_endpoint: format!("{base_url}/{tenant}/oauth2/v2.0/devicecode"),
+            end_session_endpoint: format!("{base_url}/{tenant}/oauth2/v2.0/logout"),
+            // Nobody has a session, so there is nobody to tell that it ended.
+            http_logout_supported: false,
+            code_challenge_methods_supported: ["S256", "plain"],
+            claims_supported: [
+                "aud",
+                "exp",
+                "iat",
+                "iss",
+                "name",
+                "nbf",
+                "nonce",
+                "oid",
+                "preferred_username",
+                "sub",
+                "tid",
+                "ver",
+            ],
+        }),
     }
 }
 
@@ -137,6 +207,43 @@ pub(crate) fn instance(config: &IssuerConfig, base_url: &str, query: &str) -> Re
         api_version: "1.1",
         metadata: [InstanceMetadata { preferred_network: own.clone(), preferred_cache: own, aliases }],
     })
+}
+
+/// Whether `url` is one of our token endpoints: at any of our addresses, of any tenant we answer to.
+pub(crate) fn is_token_endpoint(issuer: &Issuer, base_url: &str, url: &str) -> bool {
+    let config = &issuer.config;
+    let mut bases = config.base_urls.iter().map(String::as_str).chain([base_url]);
+    bases.any(|base| {
+        let path = url.strip_prefix(base).and_then(Endpoint::at);
+        path.is_some_and(|(tenant, endpoint)| {
+            endpoint == Endpoint::Token && tenant_segment(config, tenant).is_ok()
+        })
+    })
+}
+
+/// The answer of user realm discovery: whether the user's password is ours to check.
+#[derive(Serialize)]
+pub(crate) struct UserRealm {
+    ver: &'static str,
+    account_type: &'static str,
+    domain_name: String,
+    cloud_instance_name: String,
+    cloud_audience_urn: &'static str,
+}
+
+/// Every domain of the tenant is managed here, every other one unknown.
+pub(crate) fn user_realm(config: &IssuerConfig, base_url: &str, user: &str) -> UserRealm {
+    let user: String =
+        form_urlencoded::parse(format!("v={user}").as_bytes()).map(|(_, user)| user.into_owned()).collect();
+    let domain = user.rsplit_once('@').map_or("", |(_, domain)| domain);
+    let domain = config.domains.iter().find(|known| known.eq_ignore_ascii_case(domain));
+    UserRealm {
+        ver: "1.0",
+        account_type: if domain.is_some() { "Managed" } else { "Unknown" },
+        domain_name: domain.cloned().unwrap_or_default(),
+        cloud_instance_name: authority_of(base_url).to_owned(),
+        cloud_audience_urn: "urn:federation:MicrosoftOnline",
+    }
 }
 
 /// Whether `host` is that of the address in use or of another of ours.

@@ -1,6 +1,6 @@
 //! The embedded development issuer: whose tokens it mints, and which of its paths answers a request.
 //!
-//! It keeps no state beyond its key: every request is answered from its arguments. That it is off by default, bound to
+//! It keeps its keys, and the codes that are out: everything else of an answer comes from the request's arguments. That it is off by default, bound to
 //! loopback and never beside a foreign issuer (identity B.8) is for the program to see to.
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, WWW_AUTHENTICATE};
@@ -9,9 +9,13 @@ use presence::{TenantId, Timestamp};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::aadsts::Refusal;
+use crate::aadsts::{ErrorBody, Refusal};
+use crate::authorize::{self, Here};
 use crate::discovery::{self, Endpoint};
+use crate::grants::Grants;
 use crate::keys::{KeyError, SigningKey};
+use crate::pages;
+use crate::refresh::RefreshToken;
 use crate::registry::{Application, Registry, User};
 use crate::token_endpoint;
 use crate::verify::{ClaimMapping, TrustedIssuer};
@@ -36,6 +40,9 @@ pub struct IssuerConfig {
     pub access_token_lifetime_secs: u32,
     /// The key that signs.
     pub key: SigningKey,
+    /// Whether users can sign in at its pages: by choosing who they are, since nobody has a password here. Whoever reaches
+    /// the pages can be anybody.
+    pub sign_in: bool,
 }
 
 impl IssuerConfig {
@@ -48,6 +55,7 @@ impl IssuerConfig {
             audience: GRAPH_AUDIENCES[0].to_owned(),
             access_token_lifetime_secs: ACCESS_TOKEN_LIFETIME_SECS,
             key,
+            sign_in: false,
         }
     }
 }
@@ -56,6 +64,7 @@ impl IssuerConfig {
 #[derive(Debug)]
 pub struct Issuer {
     pub(crate) config: IssuerConfig,
+    pub(crate) grants: Grants,
 }
 
 /// A request, as far as the issuer looks at it.
@@ -86,7 +95,7 @@ impl Issuer {
         for url in &mut config.base_urls {
             url.truncate(url.trim_end_matches('/').len());
         }
-        Self { config }
+        Self { config, grants: Grants::default() }
     }
 
     /// What a [`Verifier`](crate::Verifier) needs to trust this issuer's tokens.
@@ -116,11 +125,17 @@ impl Issuer {
         new_id: &dyn Fn() -> Uuid,
     ) -> Option<Response<Vec<u8>>> {
         let (tenant, endpoint) = Endpoint::at(request.path)?;
-        let answer = self.answer(request, tenant, endpoint, registry, now);
-        Some(answer.unwrap_or_else(|refusal| {
+        let words = |refusal: &Refusal| {
             let correlation_id = client_request_id(request.headers).unwrap_or_else(new_id);
+            refusal.body(new_id(), correlation_id, now)
+        };
+        let answer = self.answer(request, tenant, endpoint, registry, now, &words);
+        Some(answer.unwrap_or_else(|refusal| {
+            if endpoint.is_page() {
+                return pages::refusal(&refusal, &words(&refusal));
+            }
             let (status, ..) = refusal.row();
-            let mut response = json(status, &refusal.body(new_id(), correlation_id, now));
+            let mut response = json(status, &words(&refusal));
             if let Refusal::WrongMethod(allowed) = refusal {
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
             }
@@ -158,15 +173,7 @@ impl Issuer {
         now: Timestamp,
         lifetime_secs: u32,
     ) -> Result<String, KeyError> {
-        let claims = Claims {
-            idtyp: "user",
-            scp: Some(scopes.join(" ")),
-            upn: Some(&user.user_principal_name),
-            name: Some(&user.display_name),
-            preferred_username: Some(&user.user_principal_name),
-            ..self.claims(&self.config.base_urls[0], app, user.id.as_uuid(), now, lifetime_secs)
-        };
-        self.config.key.sign(&claims)
+        self.mint_delegated_at(&self.config.base_urls[0], user, app, scopes, now, lifetime_secs)
     }
 
     /// The proof that notifications come from this service: one for each application and tenant in a POST. `audience` is
@@ -206,6 +213,61 @@ impl Issuer {
         self.config.key.sign(&claims)
     }
 
+    /// As [`mint_delegated`](Self::mint_delegated), signed as the issuer at `base_url`.
+    pub(crate) fn mint_delegated_at(
+        &self,
+        base_url: &str,
+        user: &User,
+        app: &Application,
+        scopes: &[&str],
+        now: Timestamp,
+        lifetime_secs: u32,
+    ) -> Result<String, KeyError> {
+        let claims = Claims {
+            idtyp: "user",
+            scp: Some(scopes.join(" ")),
+            upn: Some(&user.user_principal_name),
+            name: Some(&user.display_name),
+            preferred_username: Some(&user.user_principal_name),
+            ..self.claims(base_url, app, user.id.as_uuid(), now, lifetime_secs)
+        };
+        self.config.key.sign(&claims)
+    }
+
+    /// Who signed in, for the client alone: no API takes it for an access token, since its audience is the client.
+    pub(crate) fn mint_id_token(
+        &self,
+        base_url: &str,
+        user: &User,
+        app: &Application,
+        nonce: Option<&str>,
+        now: Timestamp,
+    ) -> Result<String, KeyError> {
+        let issued_at = now.as_second();
+        self.config.key.sign(&IdClaims {
+            aud: app.id.to_string(),
+            iss: self.issuer_at(base_url),
+            iat: issued_at,
+            nbf: issued_at,
+            exp: issued_at + i64::from(self.config.access_token_lifetime_secs),
+            sub: user.id.to_string(),
+            oid: user.id.to_string(),
+            tid: self.config.tenant.to_string(),
+            preferred_username: &user.user_principal_name,
+            name: &user.display_name,
+            nonce,
+            ver: "2.0",
+        })
+    }
+
+    pub(crate) fn seal_refresh_token(&self, token: &RefreshToken) -> Option<String> {
+        self.config.key.refresh().seal(self.config.tenant, token)
+    }
+
+    pub(crate) fn open_refresh_token(&self, text: &str) -> Option<RefreshToken> {
+        self.config.key.refresh().open(self.config.tenant, text)
+    }
+
     /// The value of `iss` at one of our addresses. A client that compares it with the address it used (MSAL's
     /// `oidc_authority`, identity B.3) finds its own; an address we do not know gets the first, which the verifier knows.
     pub(crate) fn issuer_at(&self, base_url: &str) -> String {
@@ -221,29 +283,42 @@ impl Issuer {
         endpoint: Endpoint,
         registry: &dyn Registry,
         now: Timestamp,
+        words: &dyn Fn(&Refusal) -> ErrorBody,
     ) -> Result<Response<Vec<u8>>, Refusal> {
         let base_url = request.base_url.trim_end_matches('/');
         let tenant = discovery::tenant_segment(&self.config, tenant)?;
-        match (endpoint, request.method) {
-            (Endpoint::Token, &Method::POST) => {
-                Ok(json(StatusCode::OK, &token_endpoint::grant(self, request, base_url, registry, now)?))
-            }
-            (Endpoint::Token, _) => Err(Refusal::WrongMethod("POST")),
-            (_, method) if method != Method::GET && method != Method::HEAD => {
-                Err(Refusal::WrongMethod("GET, HEAD"))
-            }
-            (Endpoint::ConfigurationV1, _) => {
-                Ok(json(StatusCode::OK, &discovery::configuration(self, base_url, &tenant, "discovery/keys")))
-            }
-            (Endpoint::ConfigurationV2, _) => Ok(json(
-                StatusCode::OK,
-                &discovery::configuration(self, base_url, &tenant, "discovery/v2.0/keys"),
-            )),
-            (Endpoint::Keys, _) => Ok(json(StatusCode::OK, &discovery::key_set(&self.config.key))),
-            (Endpoint::Instance, _) => {
-                Ok(json(StatusCode::OK, &discovery::instance(&self.config, base_url, request.query)?))
-            }
+        check_method(endpoint, request.method)?;
+        if endpoint.is_of_sign_in() && !self.config.sign_in {
+            return Err(Refusal::NoSignIn);
         }
+        let here = Here { issuer: self, base_url, registry, now, words };
+        Ok(match endpoint {
+            Endpoint::Token => {
+                json(StatusCode::OK, &token_endpoint::grant(self, request, base_url, registry, now)?)
+            }
+            Endpoint::DeviceCode => {
+                let answer = token_endpoint::device_code(self, request, base_url, &tenant, registry, now)?;
+                json(StatusCode::OK, &answer)
+            }
+            Endpoint::Authorize => authorize::authorize(&here, request)?,
+            Endpoint::DevicePage => authorize::device(&here, request)?,
+            Endpoint::Logout => authorize::logout(&here, request)?,
+            Endpoint::UserRealm => {
+                let user = request.path.rsplit('/').next().unwrap_or_default();
+                json(StatusCode::OK, &discovery::user_realm(&self.config, base_url, user))
+            }
+            Endpoint::ConfigurationV1 => {
+                json(StatusCode::OK, &discovery::configuration(self, base_url, &tenant, "discovery/keys"))
+            }
+            Endpoint::ConfigurationV2 => {
+                let keys = "discovery/v2.0/keys";
+                json(StatusCode::OK, &discovery::configuration(self, base_url, &tenant, keys))
+            }
+            Endpoint::Keys => json(StatusCode::OK, &discovery::key_set(&self.config.key)),
+            Endpoint::Instance => {
+                json(StatusCode::OK, &discovery::instance(&self.config, base_url, request.query)?)
+            }
+        })
     }
 
     fn claims<'a>(
@@ -326,6 +401,34 @@ struct Claims<'a> {
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     preferred_username: Option<&'a str>,
+}
+
+/// The claims of an id_token. Source: identity B.5.
+#[derive(Serialize)]
+struct IdClaims<'a> {
+    aud: String,
+    iss: String,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+    sub: String,
+    oid: String,
+    tid: String,
+    preferred_username: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<&'a str>,
+    ver: &'static str,
+}
+
+fn check_method(endpoint: Endpoint, method: &Method) -> Result<(), Refusal> {
+    let allowed = match endpoint {
+        Endpoint::Token | Endpoint::DeviceCode => "POST",
+        Endpoint::Authorize | Endpoint::DevicePage => "GET, HEAD, POST",
+        _ => "GET, HEAD",
+    };
+    let is_allowed = allowed.split(", ").any(|allowed| allowed == method.as_str());
+    if is_allowed { Ok(()) } else { Err(Refusal::WrongMethod(allowed)) }
 }
 
 /// A JSON answer with the headers of identity B.5. Discovery has them too: after a restart with a new key nothing stale

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::files;
 use crate::jwks::{KeySet, VerificationKey};
+use crate::refresh::RefreshSeal;
 
 /// The file that holds the key, as PKCS#8 PEM.
 const FILE_NAME: &str = "signing-key.pem";
@@ -32,6 +33,7 @@ pub struct SigningKey {
     modulus: Vec<u8>,
     exponent: Vec<u8>,
     certificate: Vec<u8>,
+    refresh: RefreshSeal,
 }
 
 /// Why there is no signing key, or no signature.
@@ -109,6 +111,7 @@ impl SigningKey {
             modulus: decoded(&public.n)?,
             exponent: decoded(&public.e)?,
             certificate: certificate(pair)?,
+            refresh: RefreshSeal::of(pair.serialized_der()),
             private,
         })
     }
@@ -136,6 +139,11 @@ impl SigningKey {
             x5c: [STANDARD.encode(&self.certificate)],
             alg: "RS256",
         }
+    }
+
+    /// The seal of refresh tokens.
+    pub(crate) fn refresh(&self) -> &RefreshSeal {
+        &self.refresh
     }
 
     /// A signed token with these claims.

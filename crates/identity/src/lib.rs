@@ -13,6 +13,8 @@
 #![warn(missing_docs)]
 
 mod aadsts;
+mod assertion;
+mod authorize;
 mod ca;
 mod caller;
 mod certificate;
@@ -22,15 +24,25 @@ mod discovery;
 mod error;
 mod files;
 mod foreign;
+mod form;
+mod grants;
 mod issuer;
 mod jwks;
 mod keys;
+mod pages;
+mod redirect;
+mod refresh;
 mod registry;
+mod scopes;
 mod tls;
 mod token_endpoint;
 mod validation;
 mod verify;
 
+pub use assertion::{
+    ASSERTION_BYTES_MAX, ASSERTION_LIFETIME_MAX_SECS, CLIENT_CERTIFICATES_MAX, ClientCertificate,
+    NoClientCertificate,
+};
 pub use ca::{CaError, LocalCa};
 pub use caller::{Caller, CallerKind, Permissions};
 pub use certificate::CertificateFacts;
@@ -44,9 +56,12 @@ pub use foreign::{
     JWKS_BYTES_MAX, KEYS_FRESH, KEYS_KEPT_MAX, KEYS_MAX, KeyKeeper, KeyState, Mapping, Nobody, OneOrMore,
     People, RETRY_MAX, RETRY_MIN, Recipe, SettingsProblem, UserMatch, key_set,
 };
+pub use grants::{CODE_LIFETIME, DEVICE_CODE_LIFETIME, DEVICE_POLL_INTERVAL_SECS, GRANTS_MAX};
 pub use issuer::{ACCESS_TOKEN_LIFETIME_SECS, CHANGE_NOTIFICATION_PUBLISHER, Issuer, IssuerConfig, Request};
 pub use jwks::{Algorithm, KeySet, VerificationKey};
 pub use keys::{KeyError, SigningKey};
+pub use redirect::{REDIRECT_URI_BYTES_MAX, REDIRECT_URIS_MAX, RedirectUri, RedirectUriError, Redirects};
+pub use refresh::{PAGE_REFRESH_TOKEN_LIFETIME_SECS, REFRESH_TOKEN_LIFETIME_SECS};
 pub use registry::{Application, Registry, Secret, SecretDigest, User, generate_secret};
 pub use tls::{LocalCertificate, ReloadableCertificate, TlsError, server_config};
 pub use validation::{NoKeySet, ValidationProblem, ValidationToken, validation_keys};

@@ -9,6 +9,9 @@ use presence::{AppId, Timestamp, UserId};
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
+use crate::assertion::ClientCertificate;
+use crate::redirect::Redirects;
+
 /// Where the issuer finds applications and users. The server's directory is behind it, so that what an administrator
 /// adds is known at once.
 pub trait Registry {
@@ -17,6 +20,15 @@ pub trait Registry {
 
     /// The user with this object id.
     fn user(&self, id: UserId) -> Option<User>;
+
+    /// The user with this user principal name, in any case.
+    fn user_by_name(&self, name: &str) -> Option<User>;
+
+    /// Users to choose from on a page, at most so many.
+    fn some_users(&self, max: usize) -> Vec<User>;
+
+    /// Whether one of the applications is such.
+    fn any_application(&self, is_such: &dyn Fn(&Application) -> bool) -> bool;
 }
 
 /// A registered application.
@@ -28,12 +40,23 @@ pub struct Application {
     pub display_name: String,
     /// The object id of its service principal: `oid` of the tokens it gets for itself.
     pub service_principal: Uuid,
-    /// The secrets it may show. None: a public client, which gets no tokens for itself.
+    /// The secrets it may show. With neither these nor certificates it gets no tokens for itself.
     pub secrets: Vec<Secret>,
+    /// The certificates it may sign assertions with.
+    pub certificates: Vec<ClientCertificate>,
+    /// Where a browser may be sent after a sign-in, and how codes that went there are redeemed.
+    pub redirects: Redirects,
     /// The application permissions it was granted: `roles` of the tokens it gets for itself.
     pub roles: Vec<String>,
-    /// The delegated permissions it was granted.
+    /// The delegated permissions it may have for a user who agrees.
     pub scopes: Vec<String>,
+}
+
+impl Application {
+    /// Whether it has a page that is served from `origin`, which may then read answers.
+    pub fn has_page_at(&self, origin: &str) -> bool {
+        self.redirects.spa.iter().any(|registered| registered.is_at(origin))
+    }
 }
 
 /// A user of the tenant.

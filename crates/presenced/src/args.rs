@@ -290,6 +290,23 @@ pub(crate) struct AdminArgs {
     pub(crate) output: OutputArgs,
 }
 
+/// How an application signs itself and users in.
+#[derive(Debug, Args)]
+pub(crate) struct SignInArgs {
+    /// Where a server or program is sent users back to after a sign-in, such as http://localhost; may be repeated.
+    #[arg(long, value_name = "URL")]
+    pub(crate) redirect_uri: Vec<String>,
+    /// The same for a page, whose origin may then read the API's answers; may be repeated.
+    #[arg(long, value_name = "URL")]
+    pub(crate) spa_redirect_uri: Vec<String>,
+    /// Sign users in without a secret, as programs on a desk and devices do.
+    #[arg(long)]
+    pub(crate) public_client: bool,
+    /// PEM file of a certificate to sign assertions with instead of showing the secret; may be repeated.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) certificate: Vec<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum AppCommand {
     /// Add an application; its secret is generated and shown this once.
@@ -305,6 +322,8 @@ pub(crate) enum AppCommand {
         /// Delegated permission, such as Presence.ReadWrite; may be repeated.
         #[arg(long)]
         scope: Vec<String>,
+        #[command(flatten)]
+        sign_in: SignInArgs,
         #[command(flatten)]
         admin: AdminArgs,
     },

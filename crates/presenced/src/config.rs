@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 
 use graph::Profile;
 use graph::operations::{is_application_permission, is_delegated_permission};
-use identity::{ISSUERS_PER_TENANT_MAX, IssuerSettings, OneOrMore, TrustedIssuer};
+use identity::{
+    CLIENT_CERTIFICATES_MAX, ClientCertificate, ISSUERS_PER_TENANT_MAX, IssuerSettings, OneOrMore,
+    REDIRECT_URIS_MAX, RedirectUri, TrustedIssuer,
+};
 use presence::TenantId;
 use serde::Deserialize;
 use server::directory::TRUSTS_MAX;
@@ -71,6 +74,22 @@ pub(crate) struct Tls {
 pub(crate) struct Issuer {
     /// Issue tokens to the applications of this file that have a secret.
     pub(crate) embedded: bool,
+    /// Let users sign in by choosing who they are: for development and demonstrations.
+    #[serde(default)]
+    pub(crate) passwordless_sign_in: PasswordlessSignIn,
+}
+
+/// Who may sign in as whoever they like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PasswordlessSignIn {
+    /// Nobody: the issuer serves applications only.
+    #[default]
+    Off,
+    /// Whoever is on this machine: every listener must be on loopback.
+    Loopback,
+    /// Whoever reaches the server.
+    Anywhere,
 }
 
 /// `[metrics]`: off unless configured.
@@ -154,8 +173,18 @@ pub(crate) struct Application {
     pub(crate) secret_sha256: Option<String>,
     /// A file that holds the client secret, for systems that hand out secrets as files.
     pub(crate) secret_file: Option<PathBuf>,
+    /// PEM files of certificates that the application may sign assertions with instead of showing a secret.
+    pub(crate) certificate_files: Vec<PathBuf>,
     /// Application permissions, such as `Presence.ReadWrite.All`.
     pub(crate) roles: Vec<String>,
+    /// Delegated permissions that users may give it, such as `Presence.ReadWrite`.
+    pub(crate) scopes: Vec<String>,
+    /// Where servers and programs are sent users back to after a sign-in. On `http://localhost` the port does not count.
+    pub(crate) redirect_uris: Vec<String>,
+    /// The same for pages. Their origins may read the API's answers, too.
+    pub(crate) spa_redirect_uris: Vec<String>,
+    /// Whether it signs users in without a secret, as programs on a desk and devices do.
+    pub(crate) is_public_client: bool,
 }
 
 /// Never the secret, not even its digest.
@@ -165,6 +194,41 @@ impl fmt::Debug for Application {
             .field("id", &self.id)
             .field("roles", &self.roles)
             .finish_non_exhaustive()
+    }
+}
+
+impl Application {
+    fn check_sign_in(&self, place: &str, problems: &mut Vec<String>) {
+        for scope in self.scopes.iter().filter(|scope| !is_delegated_permission(scope)) {
+            problems
+                .push(format!("{place}: scopes: {scope:?} is not a delegated permission that exists here"));
+        }
+        for (key, uris) in
+            [("redirect_uris", &self.redirect_uris), ("spa_redirect_uris", &self.spa_redirect_uris)]
+        {
+            if uris.len() > REDIRECT_URIS_MAX {
+                problems.push(format!("{place}: {key}: at most {REDIRECT_URIS_MAX}"));
+            }
+            for uri in uris {
+                if let Err(error) = RedirectUri::new(uri) {
+                    problems.push(format!("{place}: {key}: {uri:?} {error}"));
+                }
+            }
+        }
+        if self.certificate_files.len() > CLIENT_CERTIFICATES_MAX {
+            problems.push(format!("{place}: certificate_files: at most {CLIENT_CERTIFICATES_MAX}"));
+        }
+        for path in &self.certificate_files {
+            let shown = path.display();
+            match std::fs::read_to_string(path) {
+                Err(error) => problems.push(format!("{place}: certificate_files: {shown}: {error}")),
+                Ok(pem) => {
+                    if let Err(error) = ClientCertificate::from_pem(&pem) {
+                        problems.push(format!("{place}: certificate_files: {shown} {error}"));
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -216,6 +280,7 @@ impl Config {
         for tenant in &mut self.tenants {
             tenant.user_files.iter_mut().for_each(resolve);
             tenant.applications.iter_mut().filter_map(|app| app.secret_file.as_mut()).for_each(resolve);
+            tenant.applications.iter_mut().flat_map(|app| &mut app.certificate_files).for_each(resolve);
         }
     }
 
@@ -269,6 +334,15 @@ impl Config {
             if let Err(error) = std::fs::File::open(path) {
                 problems.push(format!("[outbound] extra_roots: {}: {error}", path.display()));
             }
+        }
+        let mut addresses = self.listen.https.iter().chain(&self.listen.http);
+        if self.issuer.passwordless_sign_in == PasswordlessSignIn::Loopback
+            && let Some(address) = addresses.find(|address| !address.ip().is_loopback())
+        {
+            problems.push(format!(
+                "[issuer] passwordless_sign_in: {address} is not on loopback, so whoever reaches it could be any user; \
+                 \"anywhere\" says that this is meant"
+            ));
         }
         if self.tenants.is_empty() {
             problems.push("there is no [[tenant]]".to_owned());
@@ -400,6 +474,7 @@ impl Tenant {
             for role in app.roles.iter().filter(|role| !is_role(role)) {
                 problems.push(format!("{place}: {role:?} is not an application permission that exists here"));
             }
+            app.check_sign_in(&place, problems);
             match (&app.secret_sha256, &app.secret_file) {
                 (Some(_), Some(_)) => {
                     problems.push(format!("{place}: give secret_sha256 or secret_file, not both"));
@@ -410,8 +485,13 @@ impl Tenant {
                 (None, Some(path)) if std::fs::File::open(path).is_err() => {
                     problems.push(format!("{place}: secret_file {} cannot be read", path.display()));
                 }
-                (None, None) if issuer => {
-                    problems.push(format!("{place}: the embedded issuer needs secret_sha256 or secret_file"));
+                (None, None)
+                    if issuer
+                        && !app.is_public_client
+                        && app.certificate_files.is_empty()
+                        && app.spa_redirect_uris.is_empty() =>
+                {
+                    problems.push(format!("{place}: the embedded issuer needs secret_sha256, secret_file or certificate_files, unless it is a page or a public client"));
                 }
                 _ => {}
             }

@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 
+use graph::operations::is_delegated_permission;
 use graph::user::User;
 use graph::{Permission, user};
-use identity::{Application, Secret, SecretDigest};
+use identity::{Application, RedirectUri, Redirects, Secret, SecretDigest};
 use presence::{AppId, TenantId, UserId};
 use server::ADMIN_ROLE;
 use server::directory::{Directory, Tenant};
@@ -69,9 +70,22 @@ pub(crate) fn application() -> Application {
         display_name: "Demo application".to_owned(),
         service_principal: uuid::Uuid::from_u128(0x5e0f_6f0a_7c52_4b1c_9a4e_0d7f_3b2a_1c60),
         secrets: vec![Secret { digest: SecretDigest::of(SECRET), expires_at: None }],
+        certificates: Vec::new(),
+        redirects: redirects(),
         roles: ROLES.iter().map(|role| role.as_str()).chain([ADMIN_ROLE]).map(str::to_owned).collect(),
-        scopes: SCOPES.iter().map(ToString::to_string).collect(),
+        scopes: Permission::ALL
+            .map(Permission::as_str)
+            .into_iter()
+            .filter(|name| is_delegated_permission(name))
+            .map(str::to_owned)
+            .collect(),
     }
+}
+
+/// Whatever runs on this machine may sign users in, as a page or as a program, with the secret or without.
+fn redirects() -> Redirects {
+    let uris = ["localhost", "127.0.0.1", "[::1]"].map(|host| RedirectUri::new(format!("http://{host}/*")));
+    Redirects { other: uris.into_iter().flatten().collect(), spa: Vec::new(), is_public_client: true }
 }
 
 /// The directory, of nothing but the seed.

@@ -11,8 +11,8 @@ use engine::{Clock, Engine, RandomIds, SystemClock};
 use graph::Profile;
 use graph::user::User;
 use identity::{
-    Application, Issuer, IssuerConfig, ReloadableCertificate, Secret, SecretDigest, SigningKey,
-    TrustedIssuer, Verifier,
+    Application, ClientCertificate, Issuer, IssuerConfig, RedirectUri, Redirects, ReloadableCertificate,
+    Secret, SecretDigest, SigningKey, TrustedIssuer, Verifier,
 };
 use presence::TenantId;
 use server::directory::{Directory, Tenant, keep_users, with_kept};
@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::args::{LogFormat, ServeArgs};
-use crate::config::{self, Config};
+use crate::config::{self, Config, PasswordlessSignIn};
 use crate::{asked_to_stop, client, server_runtime};
 
 /// How often the TLS files are looked at for a change.
@@ -222,14 +222,25 @@ fn application(app: &config::Application) -> anyhow::Result<Application> {
             expires_at: None,
         });
     }
+    let mut certificates = Vec::new();
+    for path in &app.certificate_files {
+        let pem = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        certificates.push(ClientCertificate::from_pem(&pem).with_context(|| path.display().to_string())?);
+    }
     Ok(Application {
         id,
         display_name: app.name.clone(),
         // The same application in the same place is the same principal on every start.
         service_principal: uuid::Uuid::from_u128(id.as_u128() ^ SERVICE_PRINCIPAL_MASK),
         secrets,
+        certificates,
+        redirects: Redirects {
+            other: app.redirect_uris.iter().map(RedirectUri::new).collect::<Result<_, _>>()?,
+            spa: app.spa_redirect_uris.iter().map(RedirectUri::new).collect::<Result<_, _>>()?,
+            is_public_client: app.is_public_client,
+        },
         roles: app.roles.clone(),
-        scopes: Vec::new(),
+        scopes: app.scopes.clone(),
     })
 }
 
@@ -248,6 +259,11 @@ fn issuers(config: &Config, directory: &Directory) -> anyhow::Result<Vec<(Tenant
     tracing::warn!(
         "the embedded issuer is on: whoever holds a client secret of the configuration gets tokens"
     );
+    if config.issuer.passwordless_sign_in == PasswordlessSignIn::Anywhere {
+        tracing::warn!(
+            "passwordless_sign_in is \"anywhere\": whoever reaches this server can sign in as any of its users"
+        );
+    }
     let folder = config.data_dir.join("keys");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let key = SigningKey::load_or_generate(&folder)?;
@@ -264,6 +280,7 @@ fn issuers(config: &Config, directory: &Directory) -> anyhow::Result<Vec<(Tenant
         if let Some(tenant) = directory.tenant(id) {
             issuer.domains.clone_from(&tenant.domains);
         }
+        issuer.sign_in = config.issuer.passwordless_sign_in != PasswordlessSignIn::Off;
         (id, Issuer::new(issuer))
     });
     Ok(issuers.collect())

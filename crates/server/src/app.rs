@@ -155,6 +155,15 @@ impl App {
         self.profile.authorize(operation.row(), grant, target)
     }
 
+    /// Whether pages from there may read answers: in an emulator those of this machine, and everywhere those that an
+    /// application has registered.
+    fn welcomes(&self, origin: &str) -> bool {
+        let directory = self.directory();
+        let mut applications = directory.tenants().flat_map(|(_, tenant)| tenant.applications.values());
+        self.emulator.is_some() && cors::is_loopback(origin)
+            || applications.any(|application| application.has_page_at(origin))
+    }
+
     fn origin(&self, request: &Request<Incoming>, peer: Peer) -> String {
         if let Some(url) = &self.public_url {
             return url.trim_end_matches('/').to_owned();
@@ -192,8 +201,7 @@ impl Handler for App {
             date: self.wall_clock.now(),
         };
         let mut facts = Facts::default();
-        // Pages are for applications under development; in production no browser is let in.
-        let page = self.emulator.as_ref().and_then(|_| cors::welcome_origin(&head.headers));
+        let page = cors::welcome_origin(&head.headers, |origin| self.welcomes(origin));
         let preflight = page.as_ref().and_then(|_| cors::preflight(&head.method, &head.headers));
         if let Some(mut response) = preflight {
             cors::share(&mut response, page);
@@ -211,7 +219,7 @@ impl Handler for App {
         self.record(&head, &response);
         self.note(&head, &source, &response, &request_id, facts, started.elapsed());
         encode::compress(&head.headers, &mut response);
-        if self.emulator.is_some() && head.headers.contains_key(http::header::ORIGIN) {
+        if head.headers.contains_key(http::header::ORIGIN) {
             cors::share(&mut response, page);
         }
         if head.method == http::Method::HEAD {

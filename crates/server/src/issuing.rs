@@ -21,13 +21,33 @@ impl Registry for TenantRegistry<'_> {
     }
 
     fn user(&self, id: UserId) -> Option<User> {
+        self.app.directory().user(self.tenant, id).map(shown)
+    }
+
+    fn user_by_name(&self, name: &str) -> Option<User> {
         let directory = self.app.directory();
-        let user = directory.user(self.tenant, id)?;
-        Some(User {
-            id,
-            user_principal_name: user.user_principal_name.clone(),
-            display_name: user.display_name.clone().unwrap_or_else(|| user.user_principal_name.clone()),
-        })
+        let id = directory.tenant(self.tenant)?.user_by_name(name)?;
+        directory.user(self.tenant, id).map(shown)
+    }
+
+    fn some_users(&self, max: usize) -> Vec<User> {
+        let directory = self.app.directory();
+        let tenant = directory.tenant(self.tenant);
+        tenant.map(|tenant| tenant.users().take(max).map(shown).collect()).unwrap_or_default()
+    }
+
+    fn any_application(&self, is_such: &dyn Fn(&Application) -> bool) -> bool {
+        let directory = self.app.directory();
+        directory.tenant(self.tenant).is_some_and(|tenant| tenant.applications.values().any(is_such))
+    }
+}
+
+/// A user as pages and tokens show them.
+fn shown(user: &graph::user::User) -> User {
+    User {
+        id: user.id,
+        user_principal_name: user.user_principal_name.clone(),
+        display_name: user.display_name.clone().unwrap_or_else(|| user.user_principal_name.clone()),
     }
 }
 

@@ -23,7 +23,7 @@ fn the_configuration_names_what_exists_and_the_endpoint_msal_demands() {
             "subject_types_supported": ["pairwise"],
             "id_token_signing_alg_values_supported": ["RS256"],
             "scopes_supported": ["openid", "profile", "email", "offline_access"],
-            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
         })
     );
 }
@@ -201,8 +201,9 @@ fn other_paths_are_not_the_issuers() {
         "/.well-known/openid-configuration",
         "/common/oauth2/token",
         "/common/oauth2/v2.0/token/",
-        "/common/oauth2/v2.0/authorize",
-        "/common/oauth2/v2.0/devicecode",
+        "/common/oauth2/v2.0/authorize/",
+        "/organizations/userrealm/a@b",
+        "/common/userrealm/",
         "/organizations/discovery/instance",
     ] {
         assert!(send(Method::GET, path, &[], "").is_none(), "{path}");

@@ -8,6 +8,7 @@ mod discovery;
 mod foreign;
 mod keys;
 mod memory;
+mod sign_in;
 mod token_endpoint;
 mod verify;
 mod world;

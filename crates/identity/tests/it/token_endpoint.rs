@@ -215,8 +215,6 @@ fn grants_that_are_not_built_are_unsupported() {
     ] {
         check(&[("grant_type", grant)], 400, "unsupported_grant_type", 70003);
     }
-    let assertion = format!("{}&client_assertion=a.b.c", form(&[("client_secret", "")]));
-    assert_eq!(status_and_json(&post(&[FORM], &assertion)).1["error_codes"], json!([70003]));
 }
 
 #[test]

@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use identity::{
-    Application, Caller, Issuer, IssuerConfig, Registry, Request, Secret, SecretDigest, SigningKey,
-    TokenError, User, Verifier,
+    Application, Caller, ClientCertificate, Issuer, IssuerConfig, RedirectUri, Redirects, Registry, Request,
+    Secret, SecretDigest, SigningKey, TokenError, User, Verifier,
 };
 use jsonwebtoken::{Algorithm, EncodingKey};
 use presence::{AppId, TenantId, Timestamp, UserId};
@@ -83,8 +83,46 @@ pub(crate) fn application() -> Application {
             Secret { digest: SecretDigest::of("yesterday"), expires_at: Some(at(NOW)) },
             Secret { digest: SecretDigest::of(SECRET), expires_at: Some(at(NOW + 1)) },
         ],
+        certificates: vec![client_certificate().1.clone()],
+        redirects: Redirects {
+            other: uris(&["http://localhost", "https://app.example.org/back"]),
+            spa: uris(&["https://page.example.org/"]),
+            is_public_client: false,
+        },
         roles: vec!["Presence.ReadWrite.All".to_owned()],
-        scopes: vec!["Presence.Read".to_owned()],
+        scopes: ["Presence.Read", "Presence.ReadWrite", "User.Read"].map(str::to_owned).to_vec(),
+    }
+}
+
+fn uris(uris: &[&str]) -> Vec<RedirectUri> {
+    uris.iter().map(|uri| RedirectUri::new(*uri).unwrap()).collect()
+}
+
+/// A key of the application's, and the certificate that is registered for it.
+pub(crate) fn client_certificate() -> &'static (TestKey, ClientCertificate, Vec<u8>) {
+    static CERTIFICATE: OnceLock<(TestKey, ClientCertificate, Vec<u8>)> = OnceLock::new();
+    CERTIFICATE.get_or_init(|| {
+        let key = TestKey::new();
+        let pair = rcgen::KeyPair::from_pem(&key.pem).unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2027, 1, 1);
+        let der = params.self_signed(&pair).unwrap().der().to_vec();
+        (key, ClientCertificate::from_der(&der).unwrap(), der)
+    })
+}
+
+pub(crate) const PUBLIC_APP: &str = "22223333-4444-5555-6666-777788889999";
+
+/// A program on a desk.
+pub(crate) fn public_application() -> Application {
+    Application {
+        id: PUBLIC_APP.parse().unwrap(),
+        display_name: "<script>alert('x')</script> & \"Desk\"".to_owned(),
+        secrets: Vec::new(),
+        certificates: Vec::new(),
+        redirects: Redirects { is_public_client: true, ..application().redirects },
+        ..application()
     }
 }
 
@@ -100,11 +138,23 @@ pub(crate) struct TestRegistry;
 
 impl Registry for TestRegistry {
     fn application(&self, id: AppId) -> Option<Application> {
-        Some(application()).filter(|app| app.id == id)
+        [application(), public_application()].into_iter().find(|app| app.id == id)
     }
 
     fn user(&self, id: UserId) -> Option<User> {
         Some(user()).filter(|user| user.id == id)
+    }
+
+    fn user_by_name(&self, name: &str) -> Option<User> {
+        Some(user()).filter(|user| user.user_principal_name.eq_ignore_ascii_case(name))
+    }
+
+    fn some_users(&self, max: usize) -> Vec<User> {
+        std::iter::repeat_n(user(), 1.min(max)).collect()
+    }
+
+    fn any_application(&self, is_such: &dyn Fn(&Application) -> bool) -> bool {
+        is_such(&application()) || is_such(&public_application())
     }
 }
 
@@ -191,6 +241,35 @@ pub(crate) fn send_to(
         Uuid::from_u128(count.get())
     };
     issuer().respond(&request, &TestRegistry, now(), &new_id)
+}
+
+/// An issuer at which users sign in.
+pub(crate) fn sign_in_issuer() -> Issuer {
+    let mut config = IssuerConfig::new(tenant(), BASE_URL, key().signing.clone());
+    config.domains = vec!["contoso.example".to_owned()];
+    config.sign_in = true;
+    Issuer::new(config)
+}
+
+/// One request to an issuer that remembers, at a time.
+pub(crate) fn ask(
+    issuer: &Issuer,
+    now: i64,
+    method: Method,
+    path_and_query: &str,
+    headers: &[(&'static str, &str)],
+    form: &[(&str, &str)],
+) -> Response<Vec<u8>> {
+    let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+    let mut map = HeaderMap::new();
+    map.insert("content-type", HeaderValue::from_static("application/x-www-form-urlencoded"));
+    for (name, value) in headers {
+        map.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+    }
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let body = body.as_bytes();
+    let request = Request { method: &method, path, query, headers: &map, body, base_url: BASE_URL };
+    issuer.respond(&request, &TestRegistry, at(now), &|| Uuid::from_u128(7)).unwrap()
 }
 
 pub(crate) fn get(path_and_query: &str) -> (u16, Value) {

@@ -1,5 +1,6 @@
 //! `presenced app`, `presenced tenant` and what `presenced users` changes: over the admin API of a running server.
 
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::{Client, say, say_json, segment};
@@ -15,9 +16,13 @@ pub(super) fn root(args: &AdminArgs) -> String {
 
 pub(crate) fn app(command: AppCommand) -> anyhow::Result<()> {
     match command {
-        AppCommand::Add { name, id, role, scope, admin } => {
+        AppCommand::Add { name, id, role, scope, sign_in, admin } => {
+            let certificates = sign_in.certificate.iter().map(|path| public_half(path));
+            let certificates = certificates.collect::<anyhow::Result<Vec<_>>>()?;
             let client = Client::new(admin.server.clone())?;
-            let mut body = json!({ "displayName": name, "roles": role, "scopes": scope });
+            let mut body = json!({ "displayName": name, "roles": role, "scopes": scope,
+                "redirectUris": sign_in.redirect_uri, "spaRedirectUris": sign_in.spa_redirect_uri,
+                "isPublicClient": sign_in.public_client, "certificates": certificates });
             if let Some(id) = id {
                 body["id"] = id.into();
             }
@@ -157,4 +162,13 @@ fn text<'v>(value: &'v Value, name: &str) -> &'v str {
 
 fn names(list: &Value) -> String {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// The certificate of a PEM file; a private key beside it stays where it is.
+fn public_half(path: &std::path::Path) -> anyhow::Result<String> {
+    let pem = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let (begin, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
+    let from = pem.find(begin).with_context(|| format!("{} holds no certificate", path.display()))?;
+    let length = pem[from..].find(end).with_context(|| format!("{} is cut short", path.display()))?;
+    Ok(pem[from..from + length + end.len()].to_owned())
 }

@@ -655,6 +655,8 @@ impl Mint {
             display_name: "Test".to_owned(),
             service_principal: uuid::Uuid::from_u128(1),
             secrets: Vec::new(),
+            certificates: Vec::new(),
+            redirects: identity::Redirects::default(),
             roles: permissions.iter().map(ToString::to_string).collect(),
             scopes: Vec::new(),
         };

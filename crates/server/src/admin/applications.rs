@@ -3,7 +3,9 @@
 use graph::GraphError;
 use graph::operations::{is_application_permission, is_delegated_permission};
 use graph::time::{format_timestamp, parse_duration};
-use identity::{SecretDigest, generate_secret};
+use identity::{
+    CLIENT_CERTIFICATES_MAX, ClientCertificate, REDIRECT_URIS_MAX, RedirectUri, SecretDigest, generate_secret,
+};
 use jiff::SignedDuration;
 use presence::{AppId, TenantId, Timestamp};
 use serde::Deserialize;
@@ -36,6 +38,14 @@ struct NewApplication {
     roles: Vec<String>,
     #[serde(default)]
     scopes: Vec<String>,
+    #[serde(default)]
+    certificates: Vec<String>,
+    #[serde(default)]
+    redirect_uris: Vec<String>,
+    #[serde(default)]
+    spa_redirect_uris: Vec<String>,
+    #[serde(default)]
+    is_public_client: bool,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +79,9 @@ impl App {
         let is_role = |name: &str| is_application_permission(name) || is_own_role(name);
         check_names(&new.roles, "Roles", is_role)?;
         check_names(&new.scopes, "Scopes", is_delegated_permission)?;
+        check_redirects(&new.redirect_uris, "RedirectUris")?;
+        check_redirects(&new.spa_redirect_uris, "SpaRedirectUris")?;
+        check_certificates(&new.certificates)?;
         let id = AppId::from_u128(new.id.unwrap_or_else(|| self.ids.guid()).as_u128());
         let (secret, kept_secret) = self.new_secret()?;
         let kept = KeptApplication {
@@ -77,6 +90,10 @@ impl App {
             secrets: vec![kept_secret],
             roles: new.roles,
             scopes: new.scopes,
+            certificates: new.certificates,
+            redirect_uris: new.redirect_uris,
+            spa_redirect_uris: new.spa_redirect_uris,
+            is_public_client: new.is_public_client,
         };
         let _turn = self.directory_change.lock().await;
         let old = self.tenant(tenant)?;
@@ -188,9 +205,41 @@ fn describe(tenant: &Tenant, id: AppId) -> Option<Value> {
         "servicePrincipalId": application.service_principal,
         "roles": application.roles,
         "scopes": application.scopes,
+        "certificates": application.certificates.iter().map(certificate).collect::<Vec<Value>>(),
+        "redirectUris": application.redirects.other.iter().map(RedirectUri::as_str).collect::<Vec<_>>(),
+        "spaRedirectUris": application.redirects.spa.iter().map(RedirectUri::as_str).collect::<Vec<_>>(),
+        "isPublicClient": application.redirects.is_public_client,
         "isDeclared": kept.is_none(),
         "secrets": secrets,
     }))
+}
+
+fn certificate(certificate: &ClientCertificate) -> Value {
+    let thumbprint: String = certificate.sha256().iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({ "sha256": thumbprint, "expiresAt": format_timestamp(certificate.not_after()) })
+}
+
+fn check_redirects(uris: &[String], member: &str) -> Result<(), Refusal> {
+    if uris.len() > REDIRECT_URIS_MAX {
+        return Err(GraphError::out_of_range(member).into());
+    }
+    match uris.iter().find_map(|uri| Some((uri, RedirectUri::new(uri).err()?))) {
+        None => Ok(()),
+        Some((uri, problem)) => {
+            let uri: String = uri.chars().take(64).collect();
+            Err(GraphError::invalid_argument(format!("[{member}]: {uri:?} {problem}.")).into())
+        }
+    }
+}
+
+fn check_certificates(certificates: &[String]) -> Result<(), Refusal> {
+    if certificates.len() > CLIENT_CERTIFICATES_MAX {
+        return Err(GraphError::out_of_range("Certificates").into());
+    }
+    match certificates.iter().find_map(|pem| ClientCertificate::from_pem(pem).err()) {
+        None => Ok(()),
+        Some(problem) => Err(GraphError::invalid_argument(format!("[Certificates]: one {problem}.")).into()),
+    }
 }
 
 fn changeable(tenant: &Tenant, id: AppId) -> Result<&KeptApplication, Refusal> {

@@ -2,7 +2,7 @@
 //! ran. One document each; its key is the tenant's GUID, and behind it the object's.
 
 use graph::user::User;
-use identity::{Application, Secret, SecretDigest};
+use identity::{Application, ClientCertificate, RedirectUri, Redirects, Secret, SecretDigest};
 use presence::{AppId, TenantId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use store::{DOCUMENT_BATCH_MAX, Document, DocumentKind, Store, StoreError};
@@ -14,7 +14,7 @@ use super::{Origin, Tenant};
 const USERS_PER_BATCH: usize = if DOCUMENT_BATCH_MAX < 5_000 { DOCUMENT_BATCH_MAX } else { 5_000 };
 
 /// An application as the store keeps it: of its secrets only the digests.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeptApplication {
     /// A name for people.
@@ -30,6 +30,18 @@ pub struct KeptApplication {
     /// The delegated permissions it was granted.
     #[serde(default)]
     pub scopes: Vec<String>,
+    /// The certificates it may sign assertions with, as PEM.
+    #[serde(default)]
+    pub certificates: Vec<String>,
+    /// Addresses of servers and programs to which a browser may be sent after a sign-in.
+    #[serde(default)]
+    pub redirect_uris: Vec<String>,
+    /// Those of pages.
+    #[serde(default)]
+    pub spa_redirect_uris: Vec<String>,
+    /// Whether it may do without a secret.
+    #[serde(default)]
+    pub is_public_client: bool,
 }
 
 /// What is kept of a client secret.
@@ -60,11 +72,23 @@ impl KeptApplication {
             digest: SecretDigest::from_bytes(secret.sha256),
             expires_at: secret.expires_at.and_then(|seconds| Timestamp::from_second(seconds).ok()),
         };
+        let uris = |uris: &[String]| uris.iter().filter_map(|uri| RedirectUri::new(uri).ok()).collect();
         Application {
             id,
             display_name: self.display_name.clone(),
             service_principal: self.service_principal,
             secrets: self.secrets.iter().map(secret).collect(),
+            // All of these were checked before they were kept.
+            certificates: self
+                .certificates
+                .iter()
+                .filter_map(|pem| ClientCertificate::from_pem(pem).ok())
+                .collect(),
+            redirects: Redirects {
+                other: uris(&self.redirect_uris),
+                spa: uris(&self.spa_redirect_uris),
+                is_public_client: self.is_public_client,
+            },
             roles: self.roles.clone(),
             scopes: self.scopes.clone(),
         }

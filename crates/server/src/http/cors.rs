@@ -1,7 +1,8 @@
 //! What a page of another origin may do (the CORS protocol of the Fetch standard, §3.2).
 //!
 //! An emulator answers pages that this machine itself serves, whatever their port: that is where applications under
-//! development run. No answer ever allows credentials, so a browser adds nothing of its own: what a page may see is
+//! development run. Any server answers pages of the origins that its applications have registered as single-page
+//! redirect addresses. No answer ever allows credentials, so a browser adds nothing of its own: what a page may see is
 //! what its token, or the emulator, would give to any program of this machine.
 
 use http::header::{
@@ -22,9 +23,9 @@ const EXPOSED: HeaderValue =
 const MAX_AGE_SECS: u32 = 600;
 
 /// The origin to be named in the answer: that of the request, if pages from there are welcome.
-pub(crate) fn welcome_origin(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(crate) fn welcome_origin(headers: &HeaderMap, is_welcome: impl Fn(&str) -> bool) -> Option<HeaderValue> {
     let origin = headers.get(ORIGIN)?;
-    is_loopback(origin.to_str().ok()?).then(|| origin.clone())
+    is_welcome(origin.to_str().ok()?).then(|| origin.clone())
 }
 
 /// The answer to a preflight, if the request is one. It needs no token: browsers send none.
@@ -57,7 +58,7 @@ pub(crate) fn share(response: &mut Response<ResponseBody>, origin: Option<Header
 }
 
 /// Whether an origin is a page of this machine: scheme, loopback host, any port, and nothing else.
-fn is_loopback(origin: &str) -> bool {
+pub(crate) fn is_loopback(origin: &str) -> bool {
     let Ok(uri) = origin.parse::<Uri>() else { return false };
     let is_bare =
         origin.split_once("://").is_some_and(|(_, authority)| !authority.contains(['/', '?', '#', '@']));
@@ -78,7 +79,7 @@ mod tests {
         for origin in
             ["http://localhost:3000", "https://localhost", "http://127.0.0.1:1", "http://[::1]:8080"]
         {
-            assert_eq!(welcome_origin(&asking(&[(ORIGIN, origin)])).as_ref().unwrap(), origin);
+            assert_eq!(welcome_origin(&asking(&[(ORIGIN, origin)]), is_loopback).as_ref().unwrap(), origin);
         }
         for origin in [
             "null",
@@ -93,9 +94,9 @@ mod tests {
             "http://127.0.0.1.example.com",
             "ftp://localhost",
         ] {
-            assert_eq!(welcome_origin(&asking(&[(ORIGIN, origin)])), None, "{origin}");
+            assert_eq!(welcome_origin(&asking(&[(ORIGIN, origin)]), is_loopback), None, "{origin}");
         }
-        assert_eq!(welcome_origin(&HeaderMap::new()), None);
+        assert_eq!(welcome_origin(&HeaderMap::new(), is_loopback), None);
     }
 
     #[test]

@@ -48,9 +48,8 @@ fn application(roles: &[&str]) -> Application {
     server::directory::KeptApplication {
         display_name: "Test".to_owned(),
         service_principal: uuid::Uuid::from_u128(0xF1),
-        secrets: Vec::new(),
         roles: roles.iter().map(|role| (*role).to_owned()).collect(),
-        scopes: Vec::new(),
+        ..Default::default()
     }
     .to_application(APP)
 }
