@@ -23,7 +23,8 @@ use crate::refresh::{PAGE_REFRESH_TOKEN_LIFETIME_SECS, REFRESH_TOKEN_LIFETIME_SE
 use crate::registry::{Application, Registry, User};
 use crate::scopes::{self, Scopes};
 
-const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
+/// The grant of a device: its name in RFC 8628, and the one that MSAL for Node sends.
+const DEVICE_GRANTS: [&str; 2] = ["urn:ietf:params:oauth:grant-type:device_code", "device_code"];
 
 /// A token response. Members of a user's come only with a user.
 #[derive(Serialize)]
@@ -77,7 +78,7 @@ pub(crate) fn grant(
         "client_credentials" => exchange.application_itself(&credentials),
         "authorization_code" if issuer.config.sign_in => exchange.code(&credentials),
         "refresh_token" if issuer.config.sign_in => exchange.refresh(&credentials),
-        DEVICE_GRANT if issuer.config.sign_in => exchange.device(&credentials),
+        grant if issuer.config.sign_in && DEVICE_GRANTS.contains(&grant) => exchange.device(&credentials),
         other => Err(Refusal::UnsupportedGrant(other.chars().take(200).collect())),
     }
 }

@@ -20,5 +20,6 @@ mod python_sdk;
 mod schema;
 mod sdk;
 mod serve;
+mod sign_in;
 mod streams;
 mod support;
