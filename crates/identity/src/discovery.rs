@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use crate::aadsts::Refusal;
 use crate::issuer::{Issuer, IssuerConfig};
-use crate::keys::{JsonWebKey, SigningKey};
+use crate::key_ring::KeyRing;
+use crate::keys::JsonWebKey;
 
 /// What a path of the issuer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,11 +156,11 @@ pub(crate) fn configuration(issuer: &Issuer, base_url: &str, tenant: &str, keys:
 /// The keys that verify the issuer's tokens.
 #[derive(Serialize)]
 pub(crate) struct KeySetDocument {
-    keys: [JsonWebKey; 1],
+    keys: Vec<JsonWebKey>,
 }
 
-pub(crate) fn key_set(key: &SigningKey) -> KeySetDocument {
-    KeySetDocument { keys: [key.json_web_key()] }
+pub(crate) fn key_set(keys: &KeyRing) -> KeySetDocument {
+    KeySetDocument { keys: keys.json_web_keys() }
 }
 
 /// The answer to instance discovery: yes, this is an authority, and here is its configuration.

@@ -3,6 +3,9 @@
 //! It keeps its keys, and the codes that are out: everything else of an answer comes from the request's arguments. That it is off by default, bound to
 //! loopback and never beside a foreign issuer (identity B.8) is for the program to see to.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use presence::{TenantId, Timestamp};
@@ -13,7 +16,8 @@ use crate::aadsts::{ErrorBody, Refusal};
 use crate::authorize::{self, Here};
 use crate::discovery::{self, Endpoint};
 use crate::grants::Grants;
-use crate::keys::{KeyError, SigningKey};
+use crate::key_ring::KeyRing;
+use crate::keys::KeyError;
 use crate::pages;
 use crate::refresh::RefreshToken;
 use crate::registry::{Application, Registry, User};
@@ -38,8 +42,8 @@ pub struct IssuerConfig {
     pub audience: String,
     /// How long a token from the token endpoint counts.
     pub access_token_lifetime_secs: u32,
-    /// The key that signs.
-    pub key: SigningKey,
+    /// The key that signs, and those before it.
+    pub keys: KeyRing,
     /// Whether users can sign in at its pages: by choosing who they are, since nobody has a password here. Whoever reaches
     /// the pages can be anybody.
     pub sign_in: bool,
@@ -47,14 +51,14 @@ pub struct IssuerConfig {
 
 impl IssuerConfig {
     /// The usual configuration for this tenant, address and key.
-    pub fn new(tenant: TenantId, base_url: impl Into<String>, key: SigningKey) -> Self {
+    pub fn new(tenant: TenantId, base_url: impl Into<String>, keys: impl Into<KeyRing>) -> Self {
         Self {
             tenant,
             domains: Vec::new(),
             base_urls: vec![base_url.into()],
             audience: GRAPH_AUDIENCES[0].to_owned(),
             access_token_lifetime_secs: ACCESS_TOKEN_LIFETIME_SECS,
-            key,
+            keys: keys.into(),
             sign_in: false,
         }
     }
@@ -64,6 +68,7 @@ impl IssuerConfig {
 #[derive(Debug)]
 pub struct Issuer {
     pub(crate) config: IssuerConfig,
+    keys: ArcSwap<KeyRing>,
     pub(crate) grants: Grants,
 }
 
@@ -95,7 +100,13 @@ impl Issuer {
         for url in &mut config.base_urls {
             url.truncate(url.trim_end_matches('/').len());
         }
-        Self { config, grants: Grants::default() }
+        let keys = ArcSwap::from_pointee(config.keys.clone());
+        Self { config, keys, grants: Grants::default() }
+    }
+
+    /// Signs with other keys from now on. [`trusted`](Self::trusted) says then what a verifier has to be told.
+    pub fn replace_keys(&self, keys: KeyRing) {
+        self.keys.store(Arc::new(keys));
     }
 
     /// What a [`Verifier`](crate::Verifier) needs to trust this issuer's tokens.
@@ -110,7 +121,7 @@ impl Issuer {
             tenant: self.config.tenant,
             audiences,
             algorithms: vec![Algorithm::Rs256],
-            keys: self.config.key.public(),
+            keys: self.keys.load().public(),
             claims: ClaimMapping::Entra,
         }
     }
@@ -183,7 +194,7 @@ impl Issuer {
     /// When the signature cannot be made.
     pub fn mint_validation_token(&self, audience: &str, now: Timestamp) -> Result<String, KeyError> {
         let now = now.as_second();
-        self.config.key.sign(&ValidationClaims {
+        self.keys.load().current().sign(&ValidationClaims {
             aud: audience,
             iss: self.issuer_at(&self.config.base_urls[0]),
             iat: now,
@@ -210,7 +221,7 @@ impl Issuer {
             roles: Some(&app.roles),
             ..self.claims(base_url, app, app.service_principal, now, lifetime_secs)
         };
-        self.config.key.sign(&claims)
+        self.keys.load().current().sign(&claims)
     }
 
     /// As [`mint_delegated`](Self::mint_delegated), signed as the issuer at `base_url`.
@@ -231,7 +242,7 @@ impl Issuer {
             preferred_username: Some(&user.user_principal_name),
             ..self.claims(base_url, app, user.id.as_uuid(), now, lifetime_secs)
         };
-        self.config.key.sign(&claims)
+        self.keys.load().current().sign(&claims)
     }
 
     /// Who signed in, for the client alone: no API takes it for an access token, since its audience is the client.
@@ -244,7 +255,7 @@ impl Issuer {
         now: Timestamp,
     ) -> Result<String, KeyError> {
         let issued_at = now.as_second();
-        self.config.key.sign(&IdClaims {
+        self.keys.load().current().sign(&IdClaims {
             aud: app.id.to_string(),
             iss: self.issuer_at(base_url),
             iat: issued_at,
@@ -261,11 +272,11 @@ impl Issuer {
     }
 
     pub(crate) fn seal_refresh_token(&self, token: &RefreshToken) -> Option<String> {
-        self.config.key.refresh().seal(self.config.tenant, token)
+        self.keys.load().current().refresh().seal(self.config.tenant, token)
     }
 
     pub(crate) fn open_refresh_token(&self, text: &str) -> Option<RefreshToken> {
-        self.config.key.refresh().open(self.config.tenant, text)
+        self.keys.load().open_refresh_token(self.config.tenant, text)
     }
 
     /// The value of `iss` at one of our addresses. A client that compares it with the address it used (MSAL's
@@ -314,7 +325,7 @@ impl Issuer {
                 let keys = "discovery/v2.0/keys";
                 json(StatusCode::OK, &discovery::configuration(self, base_url, &tenant, keys))
             }
-            Endpoint::Keys => json(StatusCode::OK, &discovery::key_set(&self.config.key)),
+            Endpoint::Keys => json(StatusCode::OK, &discovery::key_set(&self.keys.load())),
             Endpoint::Instance => {
                 json(StatusCode::OK, &discovery::instance(&self.config, base_url, request.query)?)
             }

@@ -19,7 +19,7 @@ use crate::jwks::{KeySet, VerificationKey};
 use crate::refresh::RefreshSeal;
 
 /// The file that holds the key, as PKCS#8 PEM.
-const FILE_NAME: &str = "signing-key.pem";
+pub(crate) const FILE_NAME: &str = "signing-key.pem";
 
 /// An RSA-2048 key that signs tokens with RS256.
 ///
@@ -50,6 +50,9 @@ pub enum KeyError {
     /// The file holds something else than an RSA key of 2048 bits or more in PKCS#8 PEM.
     #[error("the signing key is not an RSA key of at least 2048 bits in PKCS#8 PEM form")]
     Unusable,
+    /// More keys wait for their end than there is room for.
+    #[error("too many retired keys wait for their end; rotate with less overlap")]
+    TooMany,
     /// The library failed to make a key or a signature.
     #[error("no RSA key or signature could be made")]
     Crypto,
@@ -77,9 +80,8 @@ impl SigningKey {
         if let Some(pem) = files::read_if_there(&path).map_err(failed)? {
             return Self::from_pem(&pem);
         }
-        let pair =
-            KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).map_err(|_| KeyError::Crypto)?;
-        if files::create_private(&path, pair.serialize_pem().as_bytes()).map_err(failed)? {
+        let (pair, pem) = generate_pem()?;
+        if files::create_private(&path, pem.as_bytes()).map_err(failed)? {
             return Self::from_pair(&pair);
         }
         Self::from_pem(&files::read_if_there(&path).map_err(failed)?.ok_or(KeyError::Unusable)?)
@@ -123,7 +125,11 @@ impl SigningKey {
 
     /// The public half, for a verifier.
     pub fn public(&self) -> KeySet {
-        [(self.kid.clone(), VerificationKey::rs256(&self.modulus, &self.exponent))].into_iter().collect()
+        std::iter::once(self.verification_key()).collect()
+    }
+
+    pub(crate) fn verification_key(&self) -> (String, VerificationKey) {
+        (self.kid.clone(), VerificationKey::rs256(&self.modulus, &self.exponent))
     }
 
     /// The public half as a JSON Web Key. Source: identity B.3.
@@ -152,6 +158,14 @@ impl SigningKey {
         header.kid = Some(self.kid.clone());
         jsonwebtoken::encode(&header, claims, &self.private).map_err(|_| KeyError::Crypto)
     }
+}
+
+/// A new pair, and its private half as PKCS#8 PEM.
+pub(crate) fn generate_pem() -> Result<(KeyPair, String), KeyError> {
+    let pair =
+        KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).map_err(|_| KeyError::Crypto)?;
+    let pem = pair.serialize_pem();
+    Ok((pair, pem))
 }
 
 impl fmt::Debug for SigningKey {

@@ -28,6 +28,7 @@ mod form;
 mod grants;
 mod issuer;
 mod jwks;
+mod key_ring;
 mod keys;
 mod pages;
 mod redirect;
@@ -59,6 +60,7 @@ pub use foreign::{
 pub use grants::{CODE_LIFETIME, DEVICE_CODE_LIFETIME, DEVICE_POLL_INTERVAL_SECS, GRANTS_MAX};
 pub use issuer::{ACCESS_TOKEN_LIFETIME_SECS, CHANGE_NOTIFICATION_PUBLISHER, Issuer, IssuerConfig, Request};
 pub use jwks::{Algorithm, KeySet, VerificationKey};
+pub use key_ring::{KEY_OVERLAP_DEFAULT, KEY_OVERLAP_MAX, KeyFolderState, KeyRing, RETIRED_KEYS_MAX};
 pub use keys::{KeyError, SigningKey};
 pub use redirect::{REDIRECT_URI_BYTES_MAX, REDIRECT_URIS_MAX, RedirectUri, RedirectUriError, Redirects};
 pub use refresh::{PAGE_REFRESH_TOKEN_LIFETIME_SECS, REFRESH_TOKEN_LIFETIME_SECS};

@@ -46,6 +46,9 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Print the certificate authority of `presenced dev` as PEM, to be trusted by clients.
     Ca(CaArgs),
+    /// List or rotate the keys that the embedded issuer signs tokens with; a running server follows within seconds.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Look at or move the clock of a running emulator.
     Clock(ClockArgs),
     /// Get an access token from a running server.
@@ -231,6 +234,35 @@ pub(crate) struct CaArgs {
     /// Write to this file instead of standard output.
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// List the keys: which one signs, and until when the others are believed.
+    List {
+        #[command(flatten)]
+        folder: KeysArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Sign with a new key from now on; tokens of the old ones are believed for a while.
+    Rotate {
+        /// How long they are: PT0S ends them, and their tokens, at once; the default is PT25H, longer than any token lives.
+        #[arg(long, value_name = "DURATION")]
+        overlap: Option<String>,
+        #[command(flatten)]
+        folder: KeysArgs,
+    },
+}
+
+/// Whose keys: a server's by its configuration, or else the emulator's.
+#[derive(Debug, Args)]
+pub(crate) struct KeysArgs {
+    /// The configuration file of the server.
+    #[arg(long, env = "PRESENCED_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) data: DataArgs,
 }

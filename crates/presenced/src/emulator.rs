@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use engine::notify::Notifier;
 use engine::{Clock, ClockState, Engine, RandomIds, SystemClock, VirtualClock};
-use identity::{Issuer, IssuerConfig, LocalCa, LocalCertificate, SigningKey, Verifier};
+use identity::{Issuer, IssuerConfig, KeyRing, LocalCa, LocalCertificate, SigningKey, Verifier};
 use jiff::SignedDuration;
 use presence::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 
 use crate::args::DataArgs;
 use crate::seed;
+use crate::serve::KEYS_RELOAD_INTERVAL;
 
 /// How often the server certificate is looked at for renewal.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -98,7 +99,7 @@ fn extra_names(as_graph: bool) -> Vec<String> {
     if as_graph { STOOD_IN_FOR.map(str::to_owned).to_vec() } else { Vec::new() }
 }
 
-fn keys_dir(data_dir: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn keys_dir(data_dir: &Path) -> anyhow::Result<PathBuf> {
     let folder = data_dir.join("keys");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     Ok(folder)
@@ -114,9 +115,10 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     // An RSA key is the dear part of a first start: it is made while the rest gets ready.
     let signing_key = {
         let keys = keys.clone();
+        let now = wall_clock.now();
         tokio::task::spawn_blocking(move || match keys {
-            Some(folder) => SigningKey::load_or_generate(&folder),
-            None => SigningKey::generate(),
+            Some(folder) => KeyRing::load_or_generate(&folder, now),
+            None => SigningKey::generate().map(KeyRing::from),
         })
     };
     let (http, https) = (bind(options.http).await?, bind(options.https).await?);
@@ -206,6 +208,10 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
         let listener = Listener::new(bind(address).await?, None);
         tasks.push(loops::start(serve(vec![listener], page, stop.subscribe())));
         tasks.push(loops::start(loops::census(app.clone(), stop.subscribe())));
+    }
+    if let Some(folder) = keys {
+        let follow = crate::serve::follow_keys(app.clone(), folder);
+        tasks.push(loops::start(loops::every(KEYS_RELOAD_INTERVAL, follow, stop.subscribe())));
     }
     tasks.extend([
         loops::start(serve(listeners, app.clone(), stop.subscribe())),

@@ -13,6 +13,7 @@ mod doctor;
 mod emulator;
 mod exec;
 mod explanation;
+mod keys;
 mod logging;
 mod seed;
 mod serve;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
             false => return ExitCode::FAILURE,
         },
         Command::Ca(args) => dev::print_ca(args),
+        Command::Keys(command) => keys::run(command),
         Command::Clock(args) => client::clock(args),
         Command::Token(args) => client::token(args),
         Command::Get(args) => client::get(args),

@@ -1,7 +1,7 @@
 //! `presenced serve`: the server an organisation runs.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use engine::{Clock, Engine, RandomIds, SystemClock};
 use graph::Profile;
 use graph::user::User;
 use identity::{
-    Application, ClientCertificate, Issuer, IssuerConfig, RedirectUri, Redirects, ReloadableCertificate,
-    Secret, SecretDigest, SigningKey, TrustedIssuer, Verifier,
+    Application, ClientCertificate, Issuer, IssuerConfig, KeyFolderState, KeyRing, RedirectUri, Redirects,
+    ReloadableCertificate, Secret, SecretDigest, TrustedIssuer, Verifier,
 };
-use presence::TenantId;
+use presence::{TenantId, Timestamp};
 use server::directory::{Directory, Tenant, keep_users, with_kept};
 use server::http::connection::{Listener, serve};
 use server::import::{ImportFormat, read_users};
@@ -30,6 +30,11 @@ use crate::{asked_to_stop, client, server_runtime};
 
 /// How often the TLS files are looked at for a change.
 const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often the folder of signing keys is looked at for a rotation.
+pub(crate) const KEYS_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+/// Where they are, below the data folder.
+pub(crate) const KEYS_FOLDER: &str = "keys";
 
 /// Runs the server until it is asked to stop.
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
@@ -50,7 +55,7 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(store.latest().await?));
     let wall_clock: Arc<dyn Clock> = Arc::new(SystemClock::new(None));
     let directory = with_kept(directory(&config)?, store.as_ref()).await?;
-    let issuers = issuers(&config, &directory)?;
+    let issuers = issuers(&config, &directory, wall_clock.now())?;
     let (measured, commits) = MeasuredStore::new(store.clone());
     let engine = Arc::new(Engine::new(Arc::new(measured), clock.clone()));
     let profile = config.profile().map_err(anyhow::Error::msg)?;
@@ -115,6 +120,10 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     }
     tasks.push(loops::start(serve(listeners, app.clone(), stop.subscribe())));
     tasks.push(loops::start(loops::keys(app.clone(), stop.subscribe())));
+    if config.issuer.embedded {
+        let follow = follow_keys(app.clone(), config.data_dir.join(KEYS_FOLDER));
+        tasks.push(loops::start(loops::every(KEYS_RELOAD_INTERVAL, follow, stop.subscribe())));
+    }
     tasks.push(loops::start(loops::deliverer(app, stop.subscribe())));
     tasks.push(loops::start(loops::ticker(engine, stop.subscribe())));
     tracing::info!(https = ?config.listen.https, http = ?config.listen.http, "ready");
@@ -173,6 +182,23 @@ pub(crate) fn open_embedded(folder: &Path) -> anyhow::Result<Embedded> {
     }
     tracing::debug!(?recovery, "the store is open");
     Ok(store)
+}
+
+/// A step that puts new signing keys in force once they are in their folder.
+pub(crate) fn follow_keys(app: Arc<App>, folder: PathBuf) -> impl FnMut() {
+    let clock = SystemClock::new(None);
+    // Whatever is there now has been read at the start; reading it once more is harmless.
+    let mut state = KeyFolderState::default();
+    move || match KeyRing::load_if_changed(&folder, clock.now(), &mut state) {
+        Ok(Some(keys)) => {
+            app.replace_signing_keys(&keys);
+            tracing::info!(kid = keys.current().kid(), "signing keys were read");
+        }
+        Ok(None) => {}
+        Err(error) => {
+            tracing::warn!(%error, "the signing keys have changed but are of no use; the old ones stay")
+        }
+    }
 }
 
 async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
@@ -249,7 +275,11 @@ const SERVICE_PRINCIPAL_MASK: u128 = 0x0000_0000_0000_0000_1000_0000_0000_0001;
 
 /// An issuer for each tenant: those of the configuration first, since the first of all answers for the aliases that name
 /// no tenant, then those that were added.
-fn issuers(config: &Config, directory: &Directory) -> anyhow::Result<Vec<(TenantId, Issuer)>> {
+fn issuers(
+    config: &Config,
+    directory: &Directory,
+    now: Timestamp,
+) -> anyhow::Result<Vec<(TenantId, Issuer)>> {
     if !config.issuer.embedded {
         if config.tenants.iter().all(|tenant| tenant.issuers.is_empty()) {
             tracing::warn!("no issuer is configured: every request will be refused");
@@ -264,9 +294,9 @@ fn issuers(config: &Config, directory: &Directory) -> anyhow::Result<Vec<(Tenant
             "passwordless_sign_in is \"anywhere\": whoever reaches this server can sign in as any of its users"
         );
     }
-    let folder = config.data_dir.join("keys");
+    let folder = config.data_dir.join(KEYS_FOLDER);
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let key = SigningKey::load_or_generate(&folder)?;
+    let keys = KeyRing::load_or_generate(&folder, now)?;
     let declared = config.tenants.iter().map(|tenant| tenant.id.parse()).collect::<Result<Vec<_>, _>>()?;
     let mut kept: Vec<TenantId> = directory.tenants().map(|(id, _)| id).collect();
     kept.retain(|id| !declared.contains(id));
@@ -276,7 +306,7 @@ fn issuers(config: &Config, directory: &Directory) -> anyhow::Result<Vec<(Tenant
     let foreign = foreign.map(|tenant| tenant.id.parse()).collect::<Result<Vec<TenantId>, _>>()?;
     let embedded = declared.into_iter().chain(kept).filter(|id| !foreign.contains(id));
     let issuers = embedded.map(|id| {
-        let mut issuer = IssuerConfig::new(id, config.public_url.clone(), key.clone());
+        let mut issuer = IssuerConfig::new(id, config.public_url.clone(), keys.clone());
         if let Some(tenant) = directory.tenant(id) {
             issuer.domains.clone_from(&tenant.domains);
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
-use identity::{Application, Issuer, Registry, User};
+use identity::{Application, Issuer, KeyRing, Registry, User};
 use presence::{AppId, TenantId, UserId};
 
 use crate::app::App;
@@ -92,6 +92,17 @@ impl App {
                 || domains.iter().any(|domain| domain.eq_ignore_ascii_case(segment))
         });
         named.or(self.issuers.first()).map(|(tenant, issuer)| (*tenant, issuer))
+    }
+
+    /// Signs with other keys from now on, and believes the tokens of exactly these.
+    pub fn replace_signing_keys(&self, keys: &KeyRing) {
+        for (_, issuer) in &self.issuers {
+            // Believed before it signs, so that no token of ours is ever refused.
+            for name in issuer.trusted().issuers {
+                self.verifier.replace_keys(&name, keys.public());
+            }
+            issuer.replace_keys(keys.clone());
+        }
     }
 
     /// A ready-made token of the emulator's application, for itself or for a user; `None` where there is no emulator, or

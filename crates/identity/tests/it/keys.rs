@@ -1,6 +1,10 @@
 //! The signing key: kept, private, and never shown.
 
-use identity::{IssuerConfig, KeyError, SecretDigest, SigningKey, Verifier};
+use identity::{
+    Issuer, IssuerConfig, KeyError, KeyFolderState, KeyRing, RETIRED_KEYS_MAX, SecretDigest, SigningKey,
+    Verifier,
+};
+use jiff::SignedDuration;
 
 use crate::world::*;
 
@@ -103,4 +107,80 @@ fn a_secret_matches_itself_only() {
         *byte = u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     }
     assert!(SecretDigest::from_bytes(abc).matches("abc"));
+}
+
+#[test]
+fn a_rotation_signs_with_a_new_key_and_believes_the_old_one_until_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = KeyRing::load_or_generate(folder.path(), now()).unwrap();
+    let mut config = IssuerConfig::new(tenant(), BASE_URL, old.clone());
+    config.sign_in = true;
+    let issuer = Issuer::new(config);
+    let verifier = Verifier::new([issuer.trusted()]);
+    let before = issuer.mint_application(&application(), now(), 3_600).unwrap();
+    assert!(verifier.verify(&before, now()).is_ok());
+
+    let ring = KeyRing::rotate(folder.path(), SignedDuration::from_hours(1), now()).unwrap();
+    assert_ne!(ring.current().kid(), old.current().kid());
+    let follow = |ring: &KeyRing| {
+        issuer.replace_keys(ring.clone());
+        for name in issuer.trusted().issuers {
+            assert!(verifier.replace_keys(&name, ring.public()));
+        }
+    };
+    follow(&ring);
+    let after = issuer.mint_application(&application(), now(), 3_600).unwrap();
+    assert!(verifier.verify(&before, now()).is_ok() && verifier.verify(&after, now()).is_ok());
+    let (_, set) = status_and_json(&ask(&issuer, NOW, http::Method::GET, "/common/discovery/keys", &[], &[]));
+    let kids: Vec<_> =
+        set["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap()).collect();
+    assert_eq!(kids, [ring.current().kid(), old.current().kid()]);
+
+    // Its end comes, also over a restart, and nobody else's.
+    let later = KeyRing::load_or_generate(folder.path(), at(NOW + 3_600)).unwrap();
+    assert_eq!((later.current().kid(), later.retired().count()), (ring.current().kid(), 0));
+    follow(&later);
+    assert!(verifier.verify(&before, now()).is_err());
+    assert!(verifier.verify(&after, now()).is_ok());
+}
+
+#[test]
+fn a_rotation_without_overlap_leaves_one_key_and_a_folder_that_did_not_change_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut state = KeyFolderState::default();
+    KeyRing::rotate(folder.path(), SignedDuration::from_hours(1), now()).unwrap();
+    let read = |state: &mut KeyFolderState, at| KeyRing::load_if_changed(folder.path(), at, state).unwrap();
+    assert_eq!(read(&mut state, now()).unwrap().retired().count(), 1);
+    assert!(read(&mut state, now()).is_none());
+    // The end of a key is a change, too.
+    assert_eq!(read(&mut state, at(NOW + 3_600)).unwrap().retired().count(), 0);
+    let ring = KeyRing::rotate(folder.path(), SignedDuration::ZERO, now()).unwrap();
+    assert_eq!(ring.retired().count(), 0);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(read(&mut state, now()).unwrap().current().kid(), ring.current().kid());
+}
+
+#[test]
+fn a_crash_in_the_middle_of_a_rotation_leaves_the_old_key_signing() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = SigningKey::load_or_generate(folder.path()).unwrap();
+    let half = folder.path().join(format!("retired-{}-{}.pem", NOW + 60, key.kid()));
+    std::fs::copy(folder.path().join("signing-key.pem"), half).unwrap();
+    let ring = KeyRing::load_or_generate(folder.path(), now()).unwrap();
+    assert_eq!((ring.current().kid(), ring.retired().count()), (key.kid(), 0));
+    assert_eq!(ring.public().len(), 1);
+}
+
+#[test]
+fn keys_that_wait_for_their_end_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = SigningKey::load_or_generate(folder.path()).unwrap();
+    for number in 0..RETIRED_KEYS_MAX {
+        let name = format!("retired-{}-{number}.pem", NOW + 60);
+        std::fs::copy(folder.path().join("signing-key.pem"), folder.path().join(name)).unwrap();
+    }
+    let refused = KeyRing::rotate(folder.path(), SignedDuration::from_hours(1), now());
+    assert!(matches!(refused, Err(KeyError::TooMany)), "{refused:?}");
+    assert_eq!(SigningKey::load_or_generate(folder.path()).unwrap().kid(), key.kid());
+    assert!(KeyRing::rotate(folder.path(), SignedDuration::ZERO, now()).is_ok());
 }

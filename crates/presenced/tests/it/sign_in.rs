@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use crate::sdk::install::{self, cache, copy, once, run};
-use crate::support::BINARY;
+use crate::support::{BINARY, Caller, Server, USER_A};
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/sign-in");
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/identity.md");
@@ -107,4 +107,62 @@ fn msal_for_node_signs_a_user_in_on_a_device_and_renews_silently() {
 #[test]
 fn msal_in_a_page_signs_a_user_in_and_calls_the_api_across_origins() {
     javascript("page");
+}
+
+/// The key ids a server publishes, once there are so many. A rotation is followed within seconds.
+fn published(server: &Server, count: usize, without: &str) -> Vec<String> {
+    loop {
+        let set = server.send("GET", "/common/discovery/v2.0/keys", &[], b"").json();
+        let kids: Vec<String> = set["keys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|key| key["kid"].as_str().unwrap().to_owned())
+            .collect();
+        if kids.len() == count && !kids.iter().any(|kid| kid == without) {
+            return kids;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+fn keys(folder: &Path, arguments: &[&str]) -> String {
+    let output =
+        Command::new(BINARY).arg("keys").args(arguments).arg("--data-dir").arg(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_running_server_follows_a_rotation_and_tokens_stay_valid_until_the_overlap_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::dev_in(folder.path());
+    let first = published(&server, 1, "").remove(0);
+    let presence = |token: &str| {
+        let path = format!("/v1.0/users/{USER_A}/presence");
+        Caller::with_token(&server, token).get(&path).status
+    };
+    let before = server.token(None);
+    assert_eq!(presence(&before), 200);
+    keys(folder.path(), &["rotate"]);
+    let both = published(&server, 2, "");
+    assert_eq!(both[1], first);
+    let after = server.token(None);
+    assert_eq!((presence(&before), presence(&after)), (200, 200));
+    let listed = keys(folder.path(), &["list"]);
+    assert!(listed.starts_with(&format!("{}  signs\n{first}  believed until ", both[0])), "{listed}");
+    keys(folder.path(), &["rotate", "--overlap", "PT0S"]);
+    published(&server, 1, &both[0]);
+    assert_eq!((presence(&before), presence(&after)), (401, 401));
+    assert_eq!(presence(&server.token(None)), 200);
+}
+
+#[test]
+fn keys_are_not_made_where_no_server_ever_ran() {
+    let folder = tempfile::tempdir().unwrap();
+    let output =
+        Command::new(BINARY).args(["keys", "rotate", "--data-dir"]).arg(folder.path()).output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("has the server ever run there?"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
