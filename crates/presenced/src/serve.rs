@@ -196,7 +196,7 @@ pub(crate) fn follow_keys(app: Arc<App>, folder: PathBuf) -> impl FnMut() {
         }
         Ok(None) => {}
         Err(error) => {
-            tracing::warn!(%error, "the signing keys have changed but are of no use; the old ones stay")
+            tracing::warn!(%error, "the signing keys have changed but are of no use; the old ones stay");
         }
     }
 }
