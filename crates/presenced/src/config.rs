@@ -576,6 +576,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_signing_in_is_told_with_its_place() {
+        let app = |more: &str| {
+            format!("[[tenant]]\nid = \"{TENANT}\"\n[[tenant.application]]\nid = \"{TENANT}\"\n{more}\n")
+        };
+        assert_eq!(
+            problems(&app("is_public_client = true\nredirect_uris = [\"http://localhost\"]")),
+            [""; 0]
+        );
+        assert_eq!(problems(&app("spa_redirect_uris = [\"https://board.example/\"]")), [""; 0]);
+        for wrong in [
+            "",
+            "is_public_client = true\nscopes = [\"Presence.ReadWrite.All\"]",
+            "is_public_client = true\nredirect_uris = [\"http://board.example/\"]",
+            "is_public_client = true\nredirect_uris = [\"javascript:alert(1)\"]",
+            "spa_redirect_uris = [\"https://board.example/*\"]",
+            "certificate_files = [\"no such file\"]",
+            "certificate_files = [\"Cargo.toml\"]",
+        ] {
+            assert_eq!(problems(&app(wrong)).len(), 1, "{wrong}");
+        }
+        let elsewhere = |sign_in: &str| {
+            problems(&format!(
+                "listen.https = [\"0.0.0.0:0\"]\ntls = {{ certificate = \"Cargo.toml\", key = \"Cargo.toml\" }}\n\
+                 issuer.passwordless_sign_in = \"{sign_in}\"\n{}",
+                app("is_public_client = true")
+            ))
+        };
+        assert_eq!(elsewhere("off"), [""; 0]);
+        assert_eq!(elsewhere("anywhere"), [""; 0]);
+        let told = elsewhere("loopback");
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].starts_with("[issuer] passwordless_sign_in: 0.0.0.0:0 is not on loopback"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
     fn what_is_wrong_with_an_issuer_is_told_with_its_place() {
         let tenant =
             |id: &str, issuer: &str| format!("[[tenant]]\nid = \"{id}\"\n[[tenant.issuer]]\n{issuer}\n");

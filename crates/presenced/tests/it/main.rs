@@ -7,6 +7,7 @@ mod connections;
 mod crash;
 mod cross_origin;
 mod dashboard;
+mod demo_sign_in;
 mod doctor;
 mod exec;
 mod foreign_issuers;
