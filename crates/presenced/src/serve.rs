@@ -189,15 +189,20 @@ pub(crate) fn follow_keys(app: Arc<App>, folder: PathBuf) -> impl FnMut() {
     let clock = SystemClock::new(None);
     // Whatever is there now has been read at the start; reading it once more is harmless.
     let mut state = KeyFolderState::default();
+    // What is wrong is said once, and not every few seconds.
+    let mut was_wrong = false;
     move || match KeyRing::load_if_changed(&folder, clock.now(), &mut state) {
         Ok(Some(keys)) => {
             app.replace_signing_keys(&keys);
+            was_wrong = false;
             tracing::info!(kid = keys.current().kid(), "signing keys were read");
         }
-        Ok(None) => {}
-        Err(error) => {
+        Ok(None) => was_wrong = false,
+        Err(error) if !was_wrong => {
+            was_wrong = true;
             tracing::warn!(%error, "the signing keys have changed but are of no use; the old ones stay");
         }
+        Err(_) => {}
     }
 }
 

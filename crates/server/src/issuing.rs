@@ -9,7 +9,7 @@ use presence::{AppId, TenantId, UserId};
 use crate::app::App;
 use crate::emulator::{Emulator, READY_TOKEN_LIFETIME_SECS};
 
-/// One tenant's part of the directory, as an issuer wants it.
+/// One tenant's part of the directory, as an issuer wants it. Who is disabled cannot sign in.
 struct TenantRegistry<'a> {
     app: &'a App,
     tenant: TenantId,
@@ -21,19 +21,22 @@ impl Registry for TenantRegistry<'_> {
     }
 
     fn user(&self, id: UserId) -> Option<User> {
-        self.app.directory().user(self.tenant, id).map(shown)
+        self.app.directory().user(self.tenant, id).filter(|user| user.account_enabled).map(shown)
     }
 
     fn user_by_name(&self, name: &str) -> Option<User> {
         let directory = self.app.directory();
         let id = directory.tenant(self.tenant)?.user_by_name(name)?;
-        directory.user(self.tenant, id).map(shown)
+        drop(directory);
+        self.user(id)
     }
 
     fn some_users(&self, max: usize) -> Vec<User> {
         let directory = self.app.directory();
         let tenant = directory.tenant(self.tenant);
-        tenant.map(|tenant| tenant.users().take(max).map(shown).collect()).unwrap_or_default()
+        let enabled =
+            tenant.map(|tenant| tenant.users().filter(|user| user.account_enabled).take(max).map(shown));
+        enabled.map(Iterator::collect).unwrap_or_default()
     }
 
     fn any_application(&self, is_such: &dyn Fn(&Application) -> bool) -> bool {

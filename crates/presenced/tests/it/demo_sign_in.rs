@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{APP, Answer, BINARY, Caller, Server, USER_A};
+use crate::support::{APP, Answer, BINARY, Caller, Server, USER_A, USER_B};
 
 const TENANTS: [&str; 2] = ["84bd8158-6d4d-4958-8b9f-9d6445542f95", "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d"];
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
@@ -28,7 +28,8 @@ fn serve() -> (Server, tempfile::TempDir) {
             "[[tenant]]\nid = \"{tenant}\"\n[[tenant.application]]\nid = \"{APP}\"\nname = \"<b>Board</b>\"\n\
              spa_redirect_uris = [\"{BACK}\"]\nis_public_client = true\nscopes = [\"Presence.ReadWrite\"]\n\
              [[tenant.user]]\nid = \"{USER_A}\"\nuserPrincipalName = \"ana@x.example\"\n\
-             displayName = \"<img src=x onerror=alert(1)>\"\n"
+             displayName = \"<img src=x onerror=alert(1)>\"\n\
+             [[tenant.user]]\nid = \"{USER_B}\"\nuserPrincipalName = \"gone@x.example\"\naccountEnabled = false\n"
         ));
     }
     std::fs::write(folder.path().join("presenced.toml"), config).unwrap();
@@ -146,13 +147,17 @@ fn pages_of_registered_origins_read_answers_and_no_others() {
 }
 
 #[test]
-fn names_of_users_and_applications_are_text_on_the_page() {
+fn the_page_shows_who_may_sign_in_and_their_names_as_text() {
     let (server, _folder) = serve();
     let answer = server.send("GET", &page_of(TENANTS[0]), &[], b"");
     let html = answer.text();
     assert_eq!(answer.status, 200);
     assert!(html.contains("&lt;img src=x onerror=alert(1)&gt;") && html.contains("&lt;b&gt;Board&lt;/b&gt;"));
     assert!(!html.contains("<img") && !html.contains("<b>") && !html.contains("<script"));
+    // Who is disabled is neither shown nor signed in.
+    assert!(!html.contains("gone@x.example"));
+    let gone = form(&server, &page_of(TENANTS[0]), &[("name", "gone@x.example"), ("decision", "agree")]);
+    assert_eq!((gone.status, gone.header("location")), (200, None));
     assert!(answer.header("content-security-policy").unwrap().starts_with("default-src 'none';"));
 }
 

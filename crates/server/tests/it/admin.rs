@@ -80,6 +80,46 @@ async fn an_application_is_added_with_a_secret_that_is_shown_once_and_rotated_wi
 }
 
 #[tokio::test]
+async fn an_application_keeps_its_certificates_and_addresses_and_wrong_ones_are_refused() {
+    let world = World::start(Profile::Graph, &[]).await;
+    let admin = world.application(TENANTS[0], &["Presenced.Admin"]);
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    let pem = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+    let new = json!({ "id": NEW_APP, "displayName": "Desk", "scopes": ["Presence.Read"], "certificates": [pem],
+        "redirectUris": ["http://localhost"], "spaRedirectUris": ["https://board.example/"], "isPublicClient": true });
+    let path = format!("{ADMIN}/applications");
+    let added = world.send(&admin, "POST", &path, Some(&new.to_string())).await;
+    assert_eq!(added.status, 201, "{added:?}");
+    let shown = world.send(&admin, "GET", &format!("{path}/{NEW_APP}"), None).await.json();
+    assert_eq!(shown["redirectUris"], json!(["http://localhost"]));
+    assert_eq!(shown["spaRedirectUris"], json!(["https://board.example/"]));
+    assert_eq!(shown["isPublicClient"], true);
+    assert_eq!(shown["certificates"][0]["sha256"].as_str().map(str::len), Some(64), "{shown}");
+    // What the store keeps makes the same application again.
+    let kept = kept_applications(world.store.as_ref()).await.unwrap();
+    let again = kept[0].2.to_application(kept[0].1);
+    assert_eq!((again.certificates.len(), again.redirects.is_public_client), (1, true));
+    assert!(again.has_page_at("https://board.example") && !again.has_page_at("http://localhost"));
+
+    let elliptic = rcgen::KeyPair::generate().unwrap();
+    let elliptic = rcgen::CertificateParams::default().self_signed(&elliptic).unwrap().pem();
+    for wrong in [
+        json!({ "redirectUris": ["http://board.example/"] }),
+        json!({ "spaRedirectUris": ["javascript:alert(1)"] }),
+        json!({ "redirectUris": vec!["http://localhost"; 257] }),
+        json!({ "certificates": ["no certificate"] }),
+        json!({ "certificates": [elliptic] }),
+        json!({ "certificates": vec![&pem; 11] }),
+        json!({ "isPublicClient": "yes" }),
+    ] {
+        let mut body = wrong.clone();
+        body["displayName"] = "X".into();
+        let answer = world.send(&admin, "POST", &path, Some(&body.to_string())).await;
+        assert_eq!(answer.status, 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn users_are_imported_listed_and_removed() {
     let world = World::start(Profile::Graph, &[]).await;
     let admin = world.application(TENANTS[0], &["Presenced.Admin"]);
