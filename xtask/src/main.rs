@@ -13,7 +13,7 @@ const USAGE: &str = "\
 cargo xtask tidy      check the source tree against its documents
 cargo xtask docs      write the tables that are generated
 cargo xtask startup   measure the start of `presenced dev` and the memory it idles in
-cargo xtask bench     compare the server with a bare one: [SCENARIO...] [--short] [--json], see --help";
+cargo xtask bench     compare the server with a bare one: [SCENARIO...] [--short] [--json], scale, notify; see --help";
 
 #[expect(clippy::print_stderr, reason = "a command for people at a terminal")]
 fn main() -> ExitCode {

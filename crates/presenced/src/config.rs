@@ -11,13 +11,18 @@ use identity::{
     CLIENT_CERTIFICATES_MAX, ClientCertificate, ISSUERS_PER_TENANT_MAX, IssuerSettings, OneOrMore,
     REDIRECT_URIS_MAX, RedirectUri, TrustedIssuer,
 };
+use jiff::SignedDuration;
 use presence::TenantId;
 use serde::Deserialize;
 use server::directory::TRUSTS_MAX;
-use server::is_own_role;
+use server::{SubscriptionRules, is_own_role};
 
 /// Problems named at most; a file with more is not a configuration.
 const PROBLEMS_MAX: usize = 50;
+/// The most subscriptions an application may be given.
+const SUBSCRIPTIONS_MAX: usize = 1_000_000;
+/// The longest life a subscription may be given, in minutes: 30 days.
+const LIFETIME_MINUTES_MAX: u32 = 30 * 24 * 60;
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -39,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) issuer: Issuer,
     /// How many requests an application may make.
     pub(crate) throttle: Throttle,
+    /// How many subscriptions there may be and how long they live.
+    pub(crate) subscriptions: Subscriptions,
     /// Where the server may send requests.
     pub(crate) outbound: Outbound,
     /// Where metrics are read.
@@ -106,6 +113,68 @@ pub(crate) struct Metrics {
 pub(crate) struct Throttle {
     /// Requests one application may make in a tenant in 30 seconds.
     pub(crate) requests_per_30_seconds: Option<u32>,
+}
+
+/// `[subscriptions]`: what the profile `extended` leaves to the operator. Under `graph` it is as documented, and this
+/// section is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Subscriptions {
+    /// Subscriptions of one application on behalf of one user.
+    pub(crate) per_user_and_application: Option<usize>,
+    /// Subscriptions of one application in one tenant.
+    pub(crate) per_application: Option<usize>,
+    /// The shortest life in minutes: who asks for less gets this.
+    pub(crate) lifetime_minutes_min: Option<u32>,
+    /// The longest life in minutes: who asks for more is refused.
+    pub(crate) lifetime_minutes_max: Option<u32>,
+}
+
+impl Subscriptions {
+    /// What the profile says, changed as this section does.
+    pub(crate) fn rules(&self, profile: Profile) -> SubscriptionRules {
+        let mut rules = SubscriptionRules::of(profile);
+        let set = |rule: &mut usize, asked: Option<usize>| *rule = asked.unwrap_or(*rule);
+        set(&mut rules.quota.per_user_and_app, self.per_user_and_application);
+        set(&mut rules.quota.per_app_and_tenant, self.per_application);
+        let minutes = |asked: Option<u32>, otherwise| {
+            asked.map_or(otherwise, |minutes| SignedDuration::from_mins(i64::from(minutes)))
+        };
+        rules.wire.lifetime_min = minutes(self.lifetime_minutes_min, rules.wire.lifetime_min);
+        rules.wire.lifetime_max = minutes(self.lifetime_minutes_max, rules.wire.lifetime_max);
+        rules
+    }
+
+    fn check(&self, profile: Profile, problems: &mut Vec<String>) {
+        if profile == Profile::Graph && *self != Self::default() {
+            problems.push(
+                "[subscriptions] needs `profile = \"extended\"`: under `graph` they are as documented".into(),
+            );
+            return;
+        }
+        let quotas = [
+            ("per_user_and_application", self.per_user_and_application),
+            ("per_application", self.per_application),
+        ];
+        for (key, asked) in quotas {
+            if asked.is_some_and(|asked| !(1..=SUBSCRIPTIONS_MAX).contains(&asked)) {
+                problems.push(format!("[subscriptions] {key}: give 1 to {SUBSCRIPTIONS_MAX}"));
+            }
+        }
+        let lifetimes = [
+            ("lifetime_minutes_min", self.lifetime_minutes_min),
+            ("lifetime_minutes_max", self.lifetime_minutes_max),
+        ];
+        for (key, asked) in lifetimes {
+            if asked.is_some_and(|asked| !(1..=LIFETIME_MINUTES_MAX).contains(&asked)) {
+                problems.push(format!("[subscriptions] {key}: give 1 to {LIFETIME_MINUTES_MAX} minutes"));
+            }
+        }
+        let rules = self.rules(profile).wire;
+        if rules.lifetime_min > rules.lifetime_max {
+            problems.push("[subscriptions] lifetime_minutes_min is above lifetime_minutes_max".into());
+        }
+    }
 }
 
 /// `[outbound]`: where notifications may be sent.
@@ -316,8 +385,9 @@ impl Config {
         {
             problems.push(format!("host_tenant: {host:?} is not the id of a [[tenant]] of this file"));
         }
-        if let Err(problem) = self.profile() {
-            problems.push(format!("profile: {problem}"));
+        match self.profile() {
+            Ok(profile) => self.subscriptions.check(profile, &mut problems),
+            Err(problem) => problems.push(format!("profile: {problem}")),
         }
         if self.throttle.requests_per_30_seconds == Some(0) {
             problems.push(
@@ -611,6 +681,32 @@ mod tests {
             told[0].starts_with("[issuer] passwordless_sign_in: 0.0.0.0:0 is not on loopback"),
             "{told:?}"
         );
+    }
+
+    #[test]
+    fn only_the_extended_profile_leaves_subscriptions_to_the_operator() {
+        let tenant = format!("[[tenant]]\nid = \"{TENANT}\"\n");
+        let with = |profile: &str, section: &str| {
+            problems(&format!("profile = \"{profile}\"\n[subscriptions]\n{section}\n{tenant}"))
+        };
+        let section = "per_user_and_application = 7\nper_application = 9\nlifetime_minutes_min = 2\nlifetime_minutes_max = 90";
+        assert_eq!(with("extended", section), [""; 0]);
+        let rules = toml::from_str::<Subscriptions>(section).unwrap().rules(Profile::Extended);
+        assert_eq!((rules.quota.per_user_and_app, rules.quota.per_app_and_tenant), (7, 9));
+        assert_eq!((rules.wire.lifetime_min.as_mins(), rules.wire.lifetime_max.as_mins()), (2, 90));
+        assert_eq!(Subscriptions::default().rules(Profile::Graph), SubscriptionRules::of(Profile::Graph));
+
+        assert!(with("graph", section)[0].starts_with("[subscriptions] needs `profile = "));
+        assert_eq!(with("graph", ""), [""; 0]);
+        for wrong in [
+            "per_user_and_application = 0",
+            "per_application = 1000001",
+            "lifetime_minutes_min = 0",
+            "lifetime_minutes_max = 43201",
+            "lifetime_minutes_min = 90\nlifetime_minutes_max = 60",
+        ] {
+            assert_eq!(with("extended", wrong).len(), 1, "{wrong}");
+        }
     }
 
     #[test]

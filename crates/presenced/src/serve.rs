@@ -19,7 +19,7 @@ use server::directory::{Directory, Tenant, keep_users, with_kept};
 use server::http::connection::{Listener, serve};
 use server::import::{ImportFormat, read_users};
 use server::metrics::{MeasuredStore, MetricsPage};
-use server::{App, Dashboard, ForeignKeys, Parts, SubscriptionRules, Throttle, loops};
+use server::{App, Dashboard, ForeignKeys, Parts, Throttle, loops};
 use store::{Embedded, Memory, Options, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -87,7 +87,7 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         position_key: server::position_key(store.as_ref()).await?,
         stop: stop.subscribe(),
         notifier,
-        subscription_rules: SubscriptionRules::of(profile),
+        subscription_rules: config.subscriptions.rules(profile),
         outbound,
         dashboard: Dashboard::new(&[], false),
     }));
