@@ -180,6 +180,27 @@ async fn http1(
     Ok(())
 }
 
+/// A connection that makes one request after another.
+pub(crate) struct Caller {
+    stream: TcpStream,
+    out: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl Caller {
+    pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+        Ok(Self { stream: connect(address).await?, out: Vec::new(), answer: vec![0; 16 * 1024] })
+    }
+
+    /// Posts, and returns the status of the answer.
+    pub(crate) async fn post(&mut self, path: &str, token: &str, body: &str) -> anyhow::Result<u16> {
+        let ask = Ask { is_post: true, path: path.to_owned(), body: body.to_owned() };
+        ask.write_http1(&mut self.out, token);
+        self.stream.write_all(&self.out).await?;
+        Ok(read_answer(&mut self.stream, &mut self.answer).await?.0)
+    }
+}
+
 /// Sends one request on a new connection: status, and length of the answer with its head and of its body alone.
 pub(crate) async fn probe(address: SocketAddr, request: &[u8]) -> anyhow::Result<(u16, usize, usize)> {
     let mut stream = connect(address).await?;

@@ -7,6 +7,7 @@
 
 mod child;
 mod generator;
+mod notify;
 mod population;
 mod reference;
 mod report;
@@ -23,6 +24,7 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
 use crate::child::Server;
+use crate::notify::NotifyArgs;
 use crate::reference::ReferenceArgs;
 use crate::report::machine;
 use crate::scale::{OpenArgs, ScaleArgs};
@@ -42,6 +44,8 @@ struct Cli {
 enum Command {
     /// Measure size: memory, restart, a storm, a day, the ticker.
     Scale(ScaleArgs),
+    /// Measure notifications: push latency, thousands of subscriptions, dead endpoints among them.
+    Notify(NotifyArgs),
     /// Open a store and say what it takes.
     #[command(hide = true)]
     Open(OpenArgs),
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Some(Command::Reference(args)) => reference::run(args),
         Some(Command::Scale(args)) => scale::run(args),
+        Some(Command::Notify(args)) => notify::run(args),
         Some(Command::Open(args)) => scale::open(args),
         None => compare(&cli.compare),
     };

@@ -41,6 +41,8 @@ pub(crate) fn user(number: u64) -> UserId {
 pub(crate) struct World {
     pub(crate) folder: PathBuf,
     pub(crate) people: u64,
+    /// Lines of the configuration besides those every measurement has; they come first.
+    settings: &'static str,
     issuer: Issuer,
     app: Application,
 }
@@ -75,6 +77,7 @@ impl World {
         let world = Self {
             folder: folder.to_owned(),
             people,
+            settings: "",
             issuer: Issuer::new(IssuerConfig::new(TENANT, PUBLIC_URL, key)),
             app,
         };
@@ -87,6 +90,11 @@ impl World {
     pub(crate) fn without_users(folder: &Path, people: u64) -> anyhow::Result<Self> {
         let world = Self::new(folder, 0)?;
         Ok(Self { people, ..world })
+    }
+
+    /// The same with these lines at the beginning of the server's configuration.
+    pub(crate) fn with_settings(self, settings: &'static str) -> Self {
+        Self { settings, ..self }
     }
 
     fn write_users(&self) -> anyhow::Result<()> {
@@ -118,13 +126,13 @@ impl World {
     pub(crate) fn write_config(&self, http: u16, https: u16) -> anyhow::Result<PathBuf> {
         let path = self.folder.join("presenced.toml");
         let text = format!(
-            "data_dir = \".\"\npublic_url = \"{PUBLIC_URL}\"\n\
+            "{}data_dir = \".\"\npublic_url = \"{PUBLIC_URL}\"\n\
              [listen]\nhttp = [\"127.0.0.1:{http}\"]\nhttps = [\"127.0.0.1:{https}\"]\n\
              [tls]\ncertificate = \"certificate.pem\"\nkey = \"key.pem\"\n\
              [issuer]\nembedded = true\n\
              [[tenant]]\nid = \"{TENANT}\"\nuser_files = [\"users.csv\"]\n\
              [[tenant.application]]\nid = \"{APP}\"\nsecret_sha256 = \"{:064x}\"\nroles = {ROLES:?}\n",
-            0
+            self.settings, 0
         );
         std::fs::write(&path, text)?;
         Ok(path)
