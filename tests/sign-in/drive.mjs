@@ -1,6 +1,8 @@
 // A browser in which somebody signs in: `node drive.mjs BROWSER URL [DEVICE-CODE]`.
 
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { connect } from 'node:tls';
 import { chromium } from 'playwright-core';
 
@@ -31,6 +33,17 @@ export async function agree(page) {
   await page.getByRole('button', { name: 'Sign in and agree' }).click();
 }
 
+/** Refuses a page that not everybody can use: axe's rules of WCAG 2.2, A and AA. */
+export async function accessible(page) {
+  await page.evaluate(readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'));
+  const { violations } = await page.evaluate(() => globalThis.axe.run({
+    runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+  }));
+  if (violations.length > 0) {
+    throw new Error(JSON.stringify(violations.map(({ id, nodes }) => [id, nodes.map((node) => node.html)])));
+  }
+}
+
 /** What went wrong in a page: nothing may. */
 export function watch(page) {
   const problems = [];
@@ -47,10 +60,12 @@ if (process.argv[1].endsWith('drive.mjs')) {
     page.setDefaultTimeout(30_000);
     const problems = watch(page);
     await page.goto(url);
+    await accessible(page);
     if (code) {
       await page.getByLabel('The code your device or program shows').fill(code.toLowerCase());
       await page.getByRole('button', { name: 'Next' }).click();
     }
+    await accessible(page);
     await agree(page);
     await page.getByText(/signed in/i).first().waitFor();
     if (problems.length > 0) throw new Error(problems.join('\n'));

@@ -516,3 +516,38 @@ fn the_configuration_names_what_is_there_and_the_realm_of_a_user_is_ours() {
         assert_eq!((status, &body["account_type"]), (200, &json!(kind)), "{body}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn whatever_is_asked_of_the_page_leads_to_a_registered_address_or_nowhere(
+        redirect in "(http://localhost[:/a-z0-9@.?#*%-]{0,12}|https://[a-z.@/-]{0,20}|[ -~]{0,20})",
+        other in proptest::collection::vec(("(state|scope|response_type|response_mode|prompt|nonce|code_challenge|login_hint)", "[ -~]{0,50}"), 0..5),
+    ) {
+        let issuer = sign_in_issuer();
+        let mut replaced = vec![("redirect_uri", redirect.as_str())];
+        let other: Vec<(String, String)> = other;
+        replaced.extend(other.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let response = ask(&issuer, NOW, Method::POST, &page(&replaced), &[], &AGREE);
+        proptest::prop_assert!(!response.status().is_server_error());
+        if let Some(location) = response.headers().get("location") {
+            let location = location.to_str().unwrap();
+            let uri: http::Uri = location.parse().unwrap();
+            proptest::prop_assert!(
+                matches!(uri.host(), Some("localhost" | "app.example.org" | "page.example.org")), "{}", location
+            );
+            proptest::prop_assert!(!uri.authority().unwrap().as_str().contains('@'));
+        }
+    }
+
+    #[test]
+    fn no_form_makes_the_token_endpoint_fail(fields in proptest::collection::vec(
+        ("(grant_type|client_id|code|scope|refresh_token|client_assertion|device_code|redirect_uri)",
+            "(authorization_code|refresh_token|device_code|client_credentials|22223333-4444-5555-6666-777788889999|[ -~]{0,40})"), 0..8),
+    ) {
+        let fields: Vec<(String, String)> = fields;
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let (status, body) = status_and_json(&ask(&sign_in_issuer(), NOW, Method::POST, TOKEN, &[], &fields));
+        proptest::prop_assert!((400..500).contains(&status), "{body}");
+        proptest::prop_assert!(body["error_description"].as_str().unwrap().starts_with("AADSTS"));
+    }
+}
