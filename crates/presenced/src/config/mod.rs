@@ -1,4 +1,9 @@
 //! The configuration file of `presenced serve`: one struct a section, unknown keys refused, all problems named at once.
+//! Sections with rules of their own have a file of their own.
+
+mod outbound;
+mod subscriptions;
+mod tenant;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,23 +11,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use graph::Profile;
-use graph::operations::{is_application_permission, is_delegated_permission};
-use identity::{
-    CLIENT_CERTIFICATES_MAX, ClientCertificate, ISSUERS_PER_TENANT_MAX, IssuerSettings, OneOrMore,
-    REDIRECT_URIS_MAX, RedirectUri, TrustedIssuer,
-};
-use jiff::SignedDuration;
-use presence::TenantId;
+use identity::IssuerSettings;
 use serde::Deserialize;
-use server::directory::TRUSTS_MAX;
-use server::{SubscriptionRules, is_own_role};
+
+pub(crate) use self::outbound::Outbound;
+pub(crate) use self::subscriptions::Subscriptions;
+pub(crate) use self::tenant::{Application, Tenant};
 
 /// Problems named at most; a file with more is not a configuration.
 const PROBLEMS_MAX: usize = 50;
-/// The most subscriptions an application may be given.
-const SUBSCRIPTIONS_MAX: usize = 1_000_000;
-/// The longest life a subscription may be given, in minutes: 30 days.
-const LIFETIME_MINUTES_MAX: u32 = 30 * 24 * 60;
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -113,192 +110,6 @@ pub(crate) struct Metrics {
 pub(crate) struct Throttle {
     /// Requests one application may make in a tenant in 30 seconds.
     pub(crate) requests_per_30_seconds: Option<u32>,
-}
-
-/// `[subscriptions]`: what the profile `extended` leaves to the operator. Under `graph` it is as documented, and this
-/// section is refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Subscriptions {
-    /// Subscriptions of one application on behalf of one user.
-    pub(crate) per_user_and_application: Option<usize>,
-    /// Subscriptions of one application in one tenant.
-    pub(crate) per_application: Option<usize>,
-    /// The shortest life in minutes: who asks for less gets this.
-    pub(crate) lifetime_minutes_min: Option<u32>,
-    /// The longest life in minutes: who asks for more is refused.
-    pub(crate) lifetime_minutes_max: Option<u32>,
-}
-
-impl Subscriptions {
-    /// What the profile says, changed as this section does.
-    pub(crate) fn rules(&self, profile: Profile) -> SubscriptionRules {
-        let mut rules = SubscriptionRules::of(profile);
-        let set = |rule: &mut usize, asked: Option<usize>| *rule = asked.unwrap_or(*rule);
-        set(&mut rules.quota.per_user_and_app, self.per_user_and_application);
-        set(&mut rules.quota.per_app_and_tenant, self.per_application);
-        let minutes = |asked: Option<u32>, otherwise| {
-            asked.map_or(otherwise, |minutes| SignedDuration::from_mins(i64::from(minutes)))
-        };
-        rules.wire.lifetime_min = minutes(self.lifetime_minutes_min, rules.wire.lifetime_min);
-        rules.wire.lifetime_max = minutes(self.lifetime_minutes_max, rules.wire.lifetime_max);
-        rules
-    }
-
-    fn check(&self, profile: Profile, problems: &mut Vec<String>) {
-        if profile == Profile::Graph && *self != Self::default() {
-            problems.push(
-                "[subscriptions] needs `profile = \"extended\"`: under `graph` they are as documented".into(),
-            );
-            return;
-        }
-        let quotas = [
-            ("per_user_and_application", self.per_user_and_application),
-            ("per_application", self.per_application),
-        ];
-        for (key, asked) in quotas {
-            if asked.is_some_and(|asked| !(1..=SUBSCRIPTIONS_MAX).contains(&asked)) {
-                problems.push(format!("[subscriptions] {key}: give 1 to {SUBSCRIPTIONS_MAX}"));
-            }
-        }
-        let lifetimes = [
-            ("lifetime_minutes_min", self.lifetime_minutes_min),
-            ("lifetime_minutes_max", self.lifetime_minutes_max),
-        ];
-        for (key, asked) in lifetimes {
-            if asked.is_some_and(|asked| !(1..=LIFETIME_MINUTES_MAX).contains(&asked)) {
-                problems.push(format!("[subscriptions] {key}: give 1 to {LIFETIME_MINUTES_MAX} minutes"));
-            }
-        }
-        let rules = self.rules(profile).wire;
-        if rules.lifetime_min > rules.lifetime_max {
-            problems.push("[subscriptions] lifetime_minutes_min is above lifetime_minutes_max".into());
-        }
-    }
-}
-
-/// `[outbound]`: where notifications may be sent.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Outbound {
-    /// Host names, `*.domain`, addresses or networks that may be called. Private addresses only when they are here.
-    pub(crate) allow: Vec<String>,
-    /// Whether every public https address may be called too. Off: only what is in `allow`.
-    pub(crate) public: bool,
-    /// PEM files of certificate authorities to trust besides those of the system.
-    pub(crate) extra_roots: Vec<PathBuf>,
-}
-
-impl Outbound {
-    /// Makes requests as this section allows.
-    ///
-    /// # Errors
-    /// When a target or a certificate cannot be read.
-    pub(crate) fn client(&self) -> anyhow::Result<outbound::Client> {
-        let allow = self.allow.iter().map(|target| target.parse()).collect::<Result<Vec<_>, _>>()?;
-        let policy = outbound::Policy { allow, only_listed: !self.public, loopback: false };
-        let roots = self.extra_roots.iter().map(std::fs::read_to_string).collect::<Result<Vec<_>, _>>()?;
-        Ok(outbound::Client::new(policy, &roots)?)
-    }
-}
-
-/// `[[tenant]]`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Tenant {
-    /// The tenant's GUID.
-    pub(crate) id: String,
-    /// A name for people.
-    pub(crate) name: String,
-    /// Domain names by which clients may address the tenant when they ask for a token.
-    pub(crate) domains: Vec<String>,
-    /// Tenants of this server whose users may read the presence of this one's, if those trust this one too.
-    pub(crate) trusts: Vec<String>,
-    /// As in `[throttle]`, for this tenant alone.
-    pub(crate) requests_per_30_seconds: Option<u32>,
-    /// CSV or JSON files of users, read at start.
-    pub(crate) user_files: Vec<PathBuf>,
-    /// Users written here.
-    #[serde(rename = "user")]
-    pub(crate) users: Vec<graph::user::User>,
-    /// Applications.
-    #[serde(rename = "application")]
-    pub(crate) applications: Vec<Application>,
-    /// Issuers of the organisation's own, whose tokens are accepted. With one of them the embedded issuer is off for the
-    /// tenant.
-    #[serde(rename = "issuer")]
-    pub(crate) issuers: Vec<IssuerSettings>,
-}
-
-/// `[[tenant.application]]`.
-#[derive(Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Application {
-    /// The application (client) id, a GUID.
-    pub(crate) id: String,
-    /// A name for people.
-    pub(crate) name: String,
-    /// SHA-256 of the client secret, in hex: `printf %s SECRET | sha256sum`.
-    pub(crate) secret_sha256: Option<String>,
-    /// A file that holds the client secret, for systems that hand out secrets as files.
-    pub(crate) secret_file: Option<PathBuf>,
-    /// PEM files of certificates that the application may sign assertions with instead of showing a secret.
-    pub(crate) certificate_files: Vec<PathBuf>,
-    /// Application permissions, such as `Presence.ReadWrite.All`.
-    pub(crate) roles: Vec<String>,
-    /// Delegated permissions that users may give it, such as `Presence.ReadWrite`.
-    pub(crate) scopes: Vec<String>,
-    /// Where servers and programs are sent users back to after a sign-in. On `http://localhost` the port does not count.
-    pub(crate) redirect_uris: Vec<String>,
-    /// The same for pages. Their origins may read the API's answers, too.
-    pub(crate) spa_redirect_uris: Vec<String>,
-    /// Whether it signs users in without a secret, as programs on a desk and devices do.
-    pub(crate) is_public_client: bool,
-}
-
-/// Never the secret, not even its digest.
-impl fmt::Debug for Application {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Application")
-            .field("id", &self.id)
-            .field("roles", &self.roles)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Application {
-    fn check_sign_in(&self, place: &str, problems: &mut Vec<String>) {
-        for scope in self.scopes.iter().filter(|scope| !is_delegated_permission(scope)) {
-            problems
-                .push(format!("{place}: scopes: {scope:?} is not a delegated permission that exists here"));
-        }
-        for (key, uris) in
-            [("redirect_uris", &self.redirect_uris), ("spa_redirect_uris", &self.spa_redirect_uris)]
-        {
-            if uris.len() > REDIRECT_URIS_MAX {
-                problems.push(format!("{place}: {key}: at most {REDIRECT_URIS_MAX}"));
-            }
-            for uri in uris {
-                if let Err(error) = RedirectUri::new(uri) {
-                    problems.push(format!("{place}: {key}: {uri:?} {error}"));
-                }
-            }
-        }
-        if self.certificate_files.len() > CLIENT_CERTIFICATES_MAX {
-            problems.push(format!("{place}: certificate_files: at most {CLIENT_CERTIFICATES_MAX}"));
-        }
-        for path in &self.certificate_files {
-            let shown = path.display();
-            match std::fs::read_to_string(path) {
-                Err(error) => problems.push(format!("{place}: certificate_files: {shown}: {error}")),
-                Ok(pem) => {
-                    if let Err(error) = ClientCertificate::from_pem(&pem) {
-                        problems.push(format!("{place}: certificate_files: {shown} {error}"));
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// Everything that is wrong with a configuration.
@@ -396,7 +207,7 @@ impl Config {
             );
         }
         for target in &self.outbound.allow {
-            if let Err(error) = target.parse::<outbound::Target>() {
+            if let Err(error) = target.parse::<::outbound::Target>() {
                 problems.push(format!("[outbound] allow: {error}"));
             }
         }
@@ -453,122 +264,6 @@ impl Config {
     }
 }
 
-impl Outbound {
-    /// Asks issuers for their keys: those of the configuration wherever they are, and where they send us on the public
-    /// internet or to what is in `allow`.
-    ///
-    /// # Errors
-    /// As [`client`](Self::client).
-    pub(crate) fn issuer_client(&self, tenants: &[Tenant]) -> anyhow::Result<outbound::Client> {
-        let mut allow = self.allow.iter().map(|target| target.parse()).collect::<Result<Vec<_>, _>>()?;
-        for issuer in tenants.iter().flat_map(|tenant| &tenant.issuers) {
-            let url = issuer.issuer.parse::<http::Uri>()?;
-            let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-            allow.push(host.parse()?);
-        }
-        let loopback = tenants
-            .iter()
-            .flat_map(|tenant| &tenant.issuers)
-            .any(|issuer| issuer.issuer.starts_with("http:"));
-        let policy = outbound::Policy { allow, only_listed: false, loopback };
-        let roots = self.extra_roots.iter().map(std::fs::read_to_string).collect::<Result<Vec<_>, _>>()?;
-        Ok(outbound::Client::new(policy, &roots)?)
-    }
-}
-
-/// Whether an application may be given a role of this name: an application permission, or a role of this server's own.
-fn is_role(name: &str) -> bool {
-    is_application_permission(name) || is_own_role(name)
-}
-
-impl Tenant {
-    /// Its issuers as the verifier wants them.
-    ///
-    /// # Errors
-    /// When the configuration was not checked.
-    pub(crate) fn trusted(&self) -> anyhow::Result<Vec<TrustedIssuer>> {
-        let id: TenantId = self.id.parse()?;
-        let trusted = self.issuers.iter().map(|issuer| issuer.trusted(id));
-        trusted.collect::<Result<_, _>>().map_err(|problems| anyhow::anyhow!("{problems:?}"))
-    }
-
-    fn check_issuers(&self, place: &str, problems: &mut Vec<String>) {
-        if self.issuers.len() > ISSUERS_PER_TENANT_MAX {
-            problems.push(format!("{place} issuer: at most {ISSUERS_PER_TENANT_MAX}"));
-        }
-        for issuer in &self.issuers {
-            let place = format!("{place} issuer {:?}", issuer.issuer);
-            let found = issuer.trusted(self.id.parse().unwrap_or(TenantId::from_u128(0))).err();
-            problems.extend(found.into_iter().flatten().map(|problem| format!("{place}: {problem}")));
-            let mapped = issuer.permission_map.values().flat_map(OneOrMore::iter);
-            for name in mapped.filter(|name| !is_role(name) && !is_delegated_permission(name)) {
-                problems
-                    .push(format!("{place}: permission_map: {name:?} is not a permission that exists here"));
-            }
-            for name in issuer.default_scopes.iter().filter(|name| !is_delegated_permission(name)) {
-                problems.push(format!("{place}: default_scopes: {name:?} is not a delegated permission"));
-            }
-        }
-        let has_secret = |app: &&Application| app.secret_sha256.is_some() || app.secret_file.is_some();
-        if let Some(app) = self.applications.iter().find(has_secret).filter(|_| !self.issuers.is_empty()) {
-            problems.push(format!(
-                "{place} application {:?}: its secret would be of no use, since the tenant has issuers of its own",
-                app.id
-            ));
-        }
-    }
-
-    fn check(&self, place: &str, issuer: bool, problems: &mut Vec<String>) {
-        self.check_issuers(place, problems);
-        for path in &self.user_files {
-            if let Err(error) = std::fs::File::open(path) {
-                problems.push(format!("{place} user_files: {}: {error}", path.display()));
-            }
-        }
-        if self.requests_per_30_seconds == Some(0) {
-            problems.push(format!(
-                "{place} requests_per_30_seconds: 0 would refuse everything; leave it out instead"
-            ));
-        }
-        if self.trusts.len() > TRUSTS_MAX {
-            problems.push(format!("{place} trusts: at most {TRUSTS_MAX} tenants"));
-        }
-        for trusted in self.trusts.iter().filter(|trusted| !is_guid(trusted)) {
-            problems.push(format!("{place} trusts: {trusted:?} is not the GUID of a tenant"));
-        }
-        for app in &self.applications {
-            let place = format!("{place} application {:?}", app.id);
-            if !is_guid(&app.id) {
-                problems.push(format!("{place}: the id is not a GUID"));
-            }
-            for role in app.roles.iter().filter(|role| !is_role(role)) {
-                problems.push(format!("{place}: {role:?} is not an application permission that exists here"));
-            }
-            app.check_sign_in(&place, problems);
-            match (&app.secret_sha256, &app.secret_file) {
-                (Some(_), Some(_)) => {
-                    problems.push(format!("{place}: give secret_sha256 or secret_file, not both"));
-                }
-                (Some(digest), None) if decode_sha256(digest).is_none() => {
-                    problems.push(format!("{place}: secret_sha256 is not 64 hexadecimal digits"));
-                }
-                (None, Some(path)) if std::fs::File::open(path).is_err() => {
-                    problems.push(format!("{place}: secret_file {} cannot be read", path.display()));
-                }
-                (None, None)
-                    if issuer
-                        && !app.is_public_client
-                        && app.certificate_files.is_empty()
-                        && app.spa_redirect_uris.is_empty() =>
-                {
-                    problems.push(format!("{place}: the embedded issuer needs secret_sha256, secret_file or certificate_files, unless it is a page or a public client"));
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
 /// Reads what can be read, naming each line that cannot: an error blanks its lines and the rest is tried again, so that
 /// one typing error does not hide the next.
 fn read_leniently(text: &str) -> (Config, Vec<String>) {
@@ -614,6 +309,8 @@ pub(crate) fn decode_sha256(hex: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
+    use server::SubscriptionRules;
+
     use super::*;
 
     const TENANT: &str = "84bd8158-6d4d-4958-8b9f-9d6445542f95";
@@ -627,7 +324,7 @@ mod tests {
 
     #[test]
     fn every_block_of_the_page_about_identity_providers_is_a_good_configuration() {
-        let page = include_str!("../../../docs/identity-providers.md");
+        let page = include_str!("../../../../docs/identity-providers.md");
         let blocks: Vec<&str> =
             page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
         assert_eq!(blocks.len(), 5, "one for each recipe");
