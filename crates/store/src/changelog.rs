@@ -1,18 +1,29 @@
 //! The one sequenced log of visible changes, in memory: entries packed into a ring that forgets from its old end.
 //!
-//! Durability is not decided here: whoever keeps the log shows it an entry when the entry is durable.
+//! Durability is not decided here: whoever keeps the log shows it an entry when the entry is durable. Nor is who a user
+//! is: an entry has a number, and whoever asks knows whose it is.
+//!
+//! An entry takes some ten bytes, and is found by going through its chunk from the beginning:
+//!
+//! ```text
+//! user's number 4 | availability, activity and whether the pair changed 1 | sequence number, 1 to 10 | instant, 1 to 19
+//! ```
+//!
+//! The last two are variable-length integers, the instant as its distance from that of the entry before it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use presence::{Activity, Availability, Change, Pair, SequenceNumber, TenantId, Timestamp, UserId, UserKey};
+use presence::{Activity, Availability, Change, Pair, SequenceNumber, Timestamp};
 
-use crate::{LogEntry, LogRead, Position, Retention};
+use crate::{Position, Retention};
 
-/// Entries allocated at a time, and freed at a time.
-const CHUNK_ENTRIES: usize = 4_096;
+/// Entries of a chunk: how many are allocated and freed at a time, and looked through to find one.
+const CHUNK_ENTRIES: usize = 128;
 /// Into how many pieces the retained time is cut: an entry may be kept that much of it longer.
 const MARKS_PER_AGE: u32 = 128;
+/// The clock's own tick: instants are mostly whole ones.
+const TICK_NANOS: i128 = 100;
 
 /// The retained entries. Positions of those in it follow each other without a gap, and the last is the last ever given.
 pub(crate) struct Ring {
@@ -20,11 +31,9 @@ pub(crate) struct Ring {
     /// The position of the first retained entry, or the one after the end when none is.
     oldest: u64,
     end: u64,
-    chunks: VecDeque<Vec<Packed>>,
+    chunks: VecDeque<Chunk>,
     /// How many entries of the first chunk are forgotten.
     skip: usize,
-    tenants: Vec<TenantId>,
-    tenant_numbers: HashMap<TenantId, u32>,
     marks: VecDeque<Mark>,
 }
 
@@ -38,31 +47,34 @@ struct Mark {
     written_at: Timestamp,
 }
 
-struct Packed {
-    user: [u8; 16],
-    second: i64,
-    sequence_number: u64,
-    nanosecond: i32,
-    tenant: u32,
-    availability: u8,
-    activity: u8,
-    is_pair_changed: bool,
+/// Entries one after the other; all chunks but the last are full.
+#[derive(Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    entries: usize,
+    /// The instant of the last entry, in nanoseconds since 1970.
+    last_nanos: i128,
 }
 
-const _: () = assert!(size_of::<Packed>() <= 48, "an entry of the change log has grown");
+/// Entries as they stand in a ring, or why there are none.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum RingRead {
+    Page { entries: Vec<RingEntry>, end: Position },
+    Behind { oldest: Position, end: Position },
+}
+
+/// An entry, its user by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RingEntry {
+    pub(crate) position: Position,
+    pub(crate) user: u32,
+    pub(crate) change: Change,
+}
 
 impl Ring {
     pub(crate) fn new(retention: Retention) -> Self {
-        Self {
-            retention,
-            oldest: 1,
-            end: 0,
-            chunks: VecDeque::new(),
-            skip: 0,
-            tenants: Vec::new(),
-            tenant_numbers: HashMap::new(),
-            marks: VecDeque::new(),
-        }
+        let (chunks, marks) = (VecDeque::new(), VecDeque::new());
+        Self { retention, oldest: 1, end: 0, chunks, skip: 0, marks }
     }
 
     pub(crate) fn end(&self) -> Position {
@@ -74,13 +86,12 @@ impl Ring {
     }
 
     /// Appends the entry with the next position, written at about `written_at`.
-    pub(crate) fn push(&mut self, user: &UserKey, change: &Change, written_at: Timestamp) {
-        let packed = self.pack(user, change);
-        if self.chunks.back().is_none_or(|chunk| chunk.len() == CHUNK_ENTRIES) {
-            self.chunks.push_back(Vec::with_capacity(CHUNK_ENTRIES));
+    pub(crate) fn push(&mut self, user: u32, change: &Change, written_at: Timestamp) {
+        if self.chunks.back().is_none_or(|chunk| chunk.entries == CHUNK_ENTRIES) {
+            self.chunks.push_back(Chunk::default());
         }
         if let Some(chunk) = self.chunks.back_mut() {
-            chunk.push(packed);
+            chunk.push(user, change);
         }
         self.end += 1;
         self.mark(written_at);
@@ -108,21 +119,22 @@ impl Ring {
     }
 
     /// At most `max` entries after a position.
-    pub(crate) fn read(&self, after: Position, max: usize) -> LogRead {
-        if after.0.saturating_add(1) < self.oldest {
-            return LogRead::Behind { oldest: self.oldest(), end: self.end() };
-        }
+    pub(crate) fn read(&self, after: Position, max: usize) -> RingRead {
+        let end = self.end();
         let first = after.0.saturating_add(1);
+        if first < self.oldest {
+            return RingRead::Behind { oldest: self.oldest(), end };
+        }
         let wanted = usize::try_from(self.end.saturating_sub(after.0)).unwrap_or(usize::MAX).min(max);
         let place = usize::try_from(first - self.oldest).unwrap_or(usize::MAX).saturating_add(self.skip);
-        let places = (place..).take(wanted);
-        let entries = places
-            .zip(first..)
-            .map(|(place, position)| {
-                self.unpack(position, &self.chunks[place / CHUNK_ENTRIES][place % CHUNK_ENTRIES])
-            })
-            .collect();
-        LogRead::Page { entries, end: self.end() }
+        let chunks = self.chunks.range((place / CHUNK_ENTRIES).min(self.chunks.len())..);
+        let entries = chunks.flat_map(Chunk::entries).skip(place % CHUNK_ENTRIES).take(wanted);
+        let entries = entries.zip(first..).map(|((user, change), position)| RingEntry {
+            position: Position(position),
+            user,
+            change,
+        });
+        RingRead::Page { entries: entries.collect(), end }
     }
 
     fn mark(&mut self, written_at: Timestamp) {
@@ -148,41 +160,73 @@ impl Ring {
             self.marks.pop_front();
         }
     }
+}
 
-    fn pack(&mut self, user: &UserKey, change: &Change) -> Packed {
-        let next = self.tenants.len() as u32;
-        let tenant = *self.tenant_numbers.entry(user.tenant).or_insert(next);
-        if tenant == next {
-            self.tenants.push(user.tenant);
-        }
-        Packed {
-            user: user.user.as_u128().to_be_bytes(),
-            second: change.at.as_second(),
-            sequence_number: change.sequence_number.0,
-            nanosecond: change.at.subsec_nanosecond(),
-            tenant,
-            availability: availability_code(change.pair.availability),
-            activity: activity_code(change.pair.activity),
-            is_pair_changed: change.is_pair_changed,
+impl Chunk {
+    fn push(&mut self, user: u32, change: &Change) {
+        let Change { at, pair, sequence_number, is_pair_changed } = change;
+        let nanos = at.as_nanosecond();
+        // The lowest bit says whether what is above it are ticks or nanoseconds: `Timestamp::MAX` is no whole tick.
+        let distance = nanos - self.last_nanos;
+        let distance = if distance % TICK_NANOS == 0 { distance / TICK_NANOS * 2 } else { distance * 2 + 1 };
+        self.bytes.extend_from_slice(&user.to_le_bytes());
+        self.bytes.push(
+            availability_code(pair.availability)
+                | activity_code(pair.activity) << 3
+                | u8::from(*is_pair_changed) << 7,
+        );
+        put_integer(&mut self.bytes, sequence_number.0.into());
+        put_integer(&mut self.bytes, (distance << 1 ^ distance >> 127).cast_unsigned());
+        self.entries += 1;
+        self.last_nanos = nanos;
+        if self.entries == CHUNK_ENTRIES {
+            self.bytes.shrink_to_fit();
         }
     }
 
-    fn unpack(&self, position: u64, packed: &Packed) -> LogEntry {
+    fn entries(&self) -> impl Iterator<Item = (u32, Change)> {
+        let (mut rest, mut nanos) = (&self.bytes[..], 0);
         // What was packed can be unpacked; the fallbacks keep a panic out of a path that cannot be taken.
-        let at = Timestamp::new(packed.second, packed.nanosecond).unwrap_or(Timestamp::UNIX_EPOCH);
-        let pair = pair_of(packed.availability, packed.activity).unwrap_or(Pair::UNKNOWN);
-        LogEntry {
-            position: Position(position),
-            user: UserKey {
-                tenant: self.tenants[packed.tenant as usize],
-                user: UserId::from_u128(u128::from_be_bytes(packed.user)),
-            },
-            change: Change {
-                at,
-                pair,
-                sequence_number: SequenceNumber(packed.sequence_number),
-                is_pair_changed: packed.is_pair_changed,
-            },
+        std::iter::from_fn(move || {
+            let (user, after) = rest.split_first_chunk::<4>()?;
+            let (code, after) = after.split_first()?;
+            rest = after;
+            let sequence_number = SequenceNumber(u64::try_from(take_integer(&mut rest)?).ok()?);
+            let distance = take_integer(&mut rest)?;
+            let distance = (distance >> 1).cast_signed() ^ -(distance & 1).cast_signed();
+            nanos += if distance & 1 == 0 { (distance >> 1) * TICK_NANOS } else { distance >> 1 };
+            let change = Change {
+                at: Timestamp::from_nanosecond(nanos).unwrap_or(Timestamp::UNIX_EPOCH),
+                pair: pair_of(code & 0x07, code >> 3 & 0x0f).unwrap_or(Pair::UNKNOWN),
+                sequence_number,
+                is_pair_changed: code >> 7 == 1,
+            };
+            Some((u32::from_le_bytes(*user), change))
+        })
+    }
+}
+
+/// Seven bits a byte, lowest first; the top bit says that more follow.
+fn put_integer(bytes: &mut Vec<u8>, mut value: u128) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+fn take_integer(bytes: &mut &[u8]) -> Option<u128> {
+    let (mut value, mut shift) = (0, 0);
+    loop {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u128::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+        shift += 7;
+        if shift > 126 {
+            return None;
         }
     }
 }
@@ -223,14 +267,11 @@ mod tests {
         Timestamp::new(second, 100).unwrap()
     }
 
-    fn entry(position: u64) -> LogEntry {
+    fn entry(position: u64) -> RingEntry {
         let pair = if position.is_multiple_of(2) { Pair::OFFLINE } else { Pair::UNKNOWN };
-        LogEntry {
+        RingEntry {
             position: Position(position),
-            user: UserKey {
-                tenant: TenantId::from_u128(u128::from(position % 3)),
-                user: UserId::from_u128(position.into()),
-            },
+            user: (position as u32).wrapping_mul(0x9e37_79b9),
             change: Change {
                 at: at(position as i64),
                 pair,
@@ -243,10 +284,57 @@ mod tests {
     fn ring(entries: usize, age_secs: u64, count: u64) -> Ring {
         let mut ring = Ring::new(Retention { age: Duration::from_secs(age_secs), entries });
         for position in 1..=count {
-            let LogEntry { user, change, .. } = entry(position);
-            ring.push(&user, &change, at(position as i64));
+            let RingEntry { user, change, .. } = entry(position);
+            ring.push(user, &change, at(position as i64));
         }
         ring
+    }
+
+    #[test]
+    fn any_instant_and_any_number_comes_back_as_it_was() {
+        let instants = [
+            Timestamp::MIN,
+            Timestamp::MAX,
+            Timestamp::UNIX_EPOCH,
+            at(1),
+            Timestamp::from_nanosecond(-1).unwrap(),
+            Timestamp::MAX,
+            Timestamp::MIN,
+            at(1_800_000_000),
+        ];
+        let mut ring = Ring::new(Retention::default());
+        let changes = instants.iter().zip(0..).flat_map(|(at, place)| {
+            [0, 1, 127, 128, u64::MAX].map(|number| Change {
+                at: *at,
+                pair: pair_of(1 + place % 7, 1 + (place * 5) % 13).unwrap(),
+                sequence_number: SequenceNumber(number),
+                is_pair_changed: place % 2 == 0,
+            })
+        });
+        let changes: Vec<Change> = changes.collect();
+        for change in &changes {
+            ring.push(u32::MAX, change, change.at);
+        }
+        let RingRead::Page { entries, .. } = ring.read(Position(0), usize::MAX) else { panic!() };
+        assert_eq!(entries.iter().map(|entry| entry.change).collect::<Vec<_>>(), changes);
+        assert!(entries.iter().all(|entry| entry.user == u32::MAX));
+    }
+
+    #[test]
+    fn an_entry_of_a_busy_minute_takes_a_dozen_bytes() {
+        let mut ring = Ring::new(Retention::default());
+        let start = Timestamp::from_second(1_800_000_000).unwrap();
+        for number in 0..100_000_u32 {
+            let change = Change {
+                at: start + Duration::from_nanos(u64::from(number) * 600_000 / 100 * 100),
+                pair: Pair::OFFLINE,
+                sequence_number: SequenceNumber(u64::from(number % 300)),
+                is_pair_changed: true,
+            };
+            ring.push(number, &change, change.at);
+        }
+        let bytes: usize = ring.chunks.iter().map(|chunk| size_of::<Chunk>() + chunk.bytes.capacity()).sum();
+        assert!(bytes <= 12 * 100_000, "{bytes}");
     }
 
     #[test]
@@ -255,7 +343,7 @@ mod tests {
         let ring = ring(usize::MAX, 1_000_000, count);
         let mut after = Position(0);
         while after < ring.end() {
-            let LogRead::Page { entries, end } = ring.read(after, 1_000) else { panic!() };
+            let RingRead::Page { entries, end } = ring.read(after, 1_000) else { panic!() };
             assert_eq!(end, Position(count));
             assert!(entries.len() == 1_000 || entries.last().unwrap().position == end);
             for found in entries {
@@ -263,19 +351,19 @@ mod tests {
                 after = found.position;
             }
         }
-        assert_eq!(ring.read(after, 10), LogRead::Page { entries: vec![], end: after });
+        assert_eq!(ring.read(after, 10), RingRead::Page { entries: vec![], end: after });
         let ahead = Position(count + 50);
-        assert_eq!(ring.read(ahead, 10), LogRead::Page { entries: vec![], end: after });
+        assert_eq!(ring.read(ahead, 10), RingRead::Page { entries: vec![], end: after });
     }
 
     #[test]
     fn more_than_is_retained_is_forgotten_and_a_reader_behind_it_is_told() {
         let ring = ring(5_000, 1_000_000, 20_000);
         assert_eq!((ring.oldest(), ring.end()), (Position(15_001), Position(20_000)));
-        assert!(matches!(ring.read(Position(14_999), 1), LogRead::Behind { oldest: Position(15_001), .. }));
-        let LogRead::Page { entries, .. } = ring.read(Position(15_000), 1) else { panic!() };
+        assert!(matches!(ring.read(Position(14_999), 1), RingRead::Behind { oldest: Position(15_001), .. }));
+        let RingRead::Page { entries, .. } = ring.read(Position(15_000), 1) else { panic!() };
         assert_eq!(entries, [entry(15_001)]);
-        assert!(ring.chunks.len() <= 3, "chunks are freed");
+        assert!(ring.chunks.len() <= 5_000 / CHUNK_ENTRIES + 2, "chunks are freed");
     }
 
     #[test]
@@ -288,8 +376,8 @@ mod tests {
         ring.trim(at(20_000));
         assert_eq!((ring.oldest(), ring.end()), (Position(10_001), Position(10_000)), "positions stay used");
         // Late news: it happened long ago and is written now, so it stays.
-        let LogEntry { user, change, .. } = entry(1);
-        ring.push(&user, &change, at(20_000));
+        let RingEntry { user, change, .. } = entry(1);
+        ring.push(user, &change, at(20_000));
         ring.trim(at(20_500));
         assert_eq!(ring.oldest(), Position(10_001));
     }

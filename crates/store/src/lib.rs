@@ -103,7 +103,7 @@ pub struct Retention {
     /// At least how long after it was written an entry stays; at most a hundredth longer, once
     /// [`Store::trim_log`] is called.
     pub age: Duration,
-    /// How many entries stay, 48 bytes of memory each; at least one.
+    /// How many entries stay, some twelve bytes of memory each; at least one.
     pub entries: usize,
 }
 

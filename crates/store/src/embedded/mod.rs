@@ -55,6 +55,7 @@ mod compaction;
 mod entry;
 mod error;
 mod frame;
+mod loader;
 mod log;
 mod reader;
 mod recover;
@@ -272,7 +273,7 @@ impl Store for Embedded {
     }
 
     async fn read_log(&self, after: Position, max: usize) -> Result<LogRead, StoreError> {
-        Ok(self.table()?.log.read().read(after, max.min(LOG_READ_MAX)))
+        Ok(self.table()?.read_log(after, max.min(LOG_READ_MAX)))
     }
 
     fn log_end(&self) -> watch::Receiver<Position> {

@@ -5,12 +5,12 @@ use std::fmt;
 use super::OpenError;
 use super::entry::{Entries, Item};
 use super::frame::FileKind;
+use super::loader::{Batch, Carried, Refused, Source};
 use super::log::log_name;
 use super::reader::{FrameReader, Next, Tail};
 use super::snapshot::{self, number_of};
 use super::table::Table;
 use crate::disk::Disk;
-use crate::record;
 
 /// What opening a store found, for the program to log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,21 +126,30 @@ pub(super) fn recover(disk: &dyn Disk, table: &Table) -> Result<(Recovery, Resum
         recovery.logs += 1;
         let limit = first_groups.get(place + 1).copied();
         let mut last = LastEntry::Change;
+        let (mut batch, mut carried) =
+            (Batch::new(Source::Log { has_snapshot: newest.is_some() }), Carried::default());
+        let carry_out = |batch: &mut Batch, carried: &mut Carried, path: &str| {
+            batch.carry_out(table, carried).map_err(|Refused { offset, what }| OpenError::Damaged {
+                path: path.into(),
+                offset,
+                what,
+            })
+        };
         while limit.is_none_or(|limit| next_group < limit) {
             let offset = reader.position();
             let Next::Frame(payload) = reader.next(next_group)? else { break };
-            last = replay(payload, table, newest.is_some()).map_err(|what| OpenError::Damaged {
-                path: reader.path().into(),
-                offset,
-                what,
-            })?;
+            last = LastEntry::of(payload);
             if last != LastEntry::Change {
                 // Not a group: its number is that of the first group of the log after this one.
                 break;
             }
+            if batch.push(offset, payload) {
+                carry_out(&mut batch, &mut carried, reader.path())?;
+            }
             next_group += 1;
             recovery.groups += 1;
         }
+        carry_out(&mut batch, &mut carried, reader.path())?;
         match limit {
             Some(limit) if next_group == limit => {}
             Some(limit) => {
@@ -184,43 +193,14 @@ enum LastEntry {
     Closed,
 }
 
-/// Carries out a group again.
-fn replay(payload: &[u8], table: &Table, has_snapshot: bool) -> Result<LastEntry, String> {
-    let mut last = LastEntry::Change;
-    for item in Entries::new(payload) {
-        last = LastEntry::Change;
-        match item {
-            Ok(Item::User(user, bytes)) => {
-                let head = record::peek(bytes).map_err(|error| error.to_string())?;
-                let kept = table.version(&user).map_err(|error| error.to_string())?;
-                if head.version.0 == kept.0.wrapping_add(1) {
-                    table.restore(&user, bytes, &head);
-                } else if !(has_snapshot && head.version <= kept) {
-                    // Only a snapshot, written while commits went on, may be ahead of the log.
-                    return Err(format!(
-                        "version {} of a user's record follows version {}: what is between is missing",
-                        head.version.0, kept.0
-                    ));
-                }
-            }
-            Ok(Item::Change(user, position, change)) => {
-                let end = table.log.read().end();
-                if position.0 == end.0.wrapping_add(1) {
-                    table.log.write().push(&user, &change, table.latest().unwrap_or(change.at));
-                } else if !(has_snapshot && position <= end) {
-                    return Err(format!(
-                        "entry {} of the change log follows entry {}: what is between is missing",
-                        position.0, end.0
-                    ));
-                }
-            }
-            Ok(Item::Document(kind, key, body)) => table.put_documents([(kind, key, body)].into_iter()),
-            Ok(Item::Continued) => last = LastEntry::Continued,
-            Ok(Item::Closed) => last = LastEntry::Closed,
-            Ok(Item::SnapshotBegin { .. } | Item::SnapshotEnd { .. } | Item::LogEnd(_)) | Err(_) => {
-                return Err("a group that is not well formed".into());
-            }
+impl LastEntry {
+    /// Both marks stand alone in their frames.
+    fn of(payload: &[u8]) -> Self {
+        let mut entries = Entries::new(payload);
+        match (entries.next(), entries.next()) {
+            (Some(Ok(Item::Continued)), None) => Self::Continued,
+            (Some(Ok(Item::Closed)), None) => Self::Closed,
+            _ => Self::Change,
         }
     }
-    Ok(last)
 }

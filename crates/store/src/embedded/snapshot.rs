@@ -11,13 +11,14 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::OpenError;
-use super::entry::{Entries, FrameBuilder, Item};
+use super::entry::{FrameBuilder, Item};
 use super::frame::{FileHeader, FileKind, finish_frame};
+use super::loader::{Batch, Carried, End, Refused, Source};
 use super::log::{log_name, temporary};
 use super::reader::{FrameReader, Next};
 use super::table::Table;
 use crate::disk::{Disk, WriteFile, write_all_at};
-use crate::{LogEntry, LogRead, Position, record};
+use crate::{LogEntry, LogRead, Position};
 
 /// A block is closed when it has grown to this.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -25,8 +26,6 @@ const BLOCK_BYTES: usize = 256 * 1024;
 const DOCUMENTS_AT_ONCE: usize = 64;
 /// Entries of the log of changes taken from it at a time.
 const ENTRIES_AT_ONCE: usize = 1_024;
-/// No entry of a user is shorter: how many are believed before they are read.
-const USER_ENTRY_BYTES_MIN: u64 = 20;
 
 pub(super) fn snapshot_name(number: u64) -> String {
     format!("snapshot-{number:020}")
@@ -142,7 +141,7 @@ impl Blocks<'_> {
     fn write_log(&mut self, table: &Table) -> io::Result<()> {
         let mut after = Position(0);
         loop {
-            let read = table.log.read().read(after, ENTRIES_AT_ONCE);
+            let read = table.read_log(after, ENTRIES_AT_ONCE);
             match read {
                 LogRead::Behind { oldest, .. } => after = Position(oldest.0 - 1),
                 LogRead::Page { entries, end } => {
@@ -190,67 +189,32 @@ pub(super) fn load(disk: &dyn Disk, number: u64, table: &Table) -> Result<Loaded
     let mut reader = FrameReader::open(disk, &snapshot_name(number), FileKind::Snapshot, number)?;
     let bytes = reader.length();
     let header = reader.header();
-    let (mut users, mut documents) = (0, 0);
-    let mut end = None;
+    let (mut batch, mut carried) = (Batch::new(Source::Snapshot), Carried::default());
     let mut block = 0;
-    while end.is_none() {
+    while reader.position() < bytes {
         let offset = reader.position();
         let Next::Frame(payload) = reader.next(block)? else {
             return Err(reader.damaged("a block is not as it was written"));
         };
         block += 1;
-        for item in Entries::new(payload) {
-            let refused = match item {
-                Ok(Item::SnapshotBegin { users }) => {
-                    table.reserve(users.min(bytes / USER_ENTRY_BYTES_MIN) as usize);
-                    None
-                }
-                Ok(Item::User(user, bytes)) => {
-                    users += 1;
-                    record::peek(bytes).map(|head| table.restore(&user, bytes, &head)).err()
-                }
-                Ok(Item::Document(kind, key, body)) => {
-                    documents += 1;
-                    table.put_documents([(kind, key, body)].into_iter());
-                    None
-                }
-                Ok(Item::Change(user, position, change)) => {
-                    let mut log = table.log.write();
-                    if position.0 != log.end().0.wrapping_add(1) {
-                        log.restart_after(Position(position.0.saturating_sub(1)));
-                    }
-                    log.push(&user, &change, change.at);
-                    None
-                }
-                Ok(Item::LogEnd(end)) => {
-                    let mut log = table.log.write();
-                    if end != log.end() {
-                        log.restart_after(end);
-                    }
-                    None
-                }
-                Ok(Item::SnapshotEnd { users, documents, latest }) => {
-                    end = Some((users, documents, latest));
-                    None
-                }
-                Ok(Item::Continued | Item::Closed) | Err(_) => Some(record::RecordError::Malformed),
-            };
-            if let Some(refused) = refused {
-                let (path, what) = (reader.path().into(), refused.to_string());
-                return Err(OpenError::Damaged { path, offset, what });
-            }
+        let is_full = batch.push(offset, payload);
+        if is_full || reader.position() >= bytes {
+            batch.carry_out(table, &mut carried).map_err(|Refused { offset, what }| {
+                let path = reader.path().into();
+                OpenError::Damaged { path, offset, what }
+            })?;
         }
     }
-    if reader.position() != bytes {
-        return Err(reader.damaged("something follows its end"));
-    }
-    let latest = end.and_then(|(_, _, latest)| latest);
-    if end.is_some_and(|(all_users, all_documents, _)| (users, documents) != (all_users, all_documents)) {
+    let Some(End { users, documents, latest }) = carried.end else {
+        return Err(reader.damaged("it ends before its end"));
+    };
+    if (carried.users, carried.documents) != (users, documents) {
         return Err(reader.damaged("it does not hold as much as it says"));
     }
     if let Some((seconds, nanos)) = latest {
         let latest = presence::Timestamp::new(seconds, nanos);
-        table.restore_latest(latest.map_err(|_| reader.damaged("it names an instant that does not exist"))?);
+        let latest = latest.map_err(|_| reader.damaged("it names an instant that does not exist"))?;
+        table.restore_latest(Some(latest));
     }
     Ok(Loaded { header, bytes })
 }

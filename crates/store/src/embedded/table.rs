@@ -16,15 +16,17 @@ use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use presence::{TenantId, Timestamp, UserId, UserKey};
 
 use super::wakes::Wakes;
-use crate::changelog::Ring;
+use crate::changelog::{Ring, RingEntry, RingRead};
 use crate::record::{self, Head, RecordError};
-use crate::{Document, DocumentKind, Retention, Stored, Version};
+use crate::{Document, DocumentKind, LogEntry, LogRead, Position, Retention, Stored, Version};
 
 /// Shards, each with a lock: readers hardly ever meet the one writer.
-const SHARDS: usize = 64;
+pub(super) const SHARDS: usize = 64;
 const SHARD_BITS: u32 = SHARDS.trailing_zeros();
-/// Slots allocated at a time.
-const CHUNK_SLOTS: usize = 256;
+/// Slots allocated at a time: as many as fit into the 16 KiB that an allocator has a class for, and few for a small store.
+const CHUNK_SLOTS: usize = 16 * 1024 / size_of::<Slot>();
+/// For how many users room is made on a file's word.
+const RESERVED_USERS_MAX: usize = 64 * 1024 * 1024;
 /// Longest record kept within its slot: a user with one session, whatever its numbers are.
 const INLINE_BYTES: usize = 46;
 
@@ -43,6 +45,27 @@ impl UserNumber {
 
     fn slot(self) -> u32 {
         self.0 >> SHARD_BITS
+    }
+}
+
+impl From<UserNumber> for u32 {
+    fn from(number: UserNumber) -> Self {
+        number.0
+    }
+}
+
+/// Where a user belongs: found out once, and before any lock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    hash: u64,
+    tenant: u32,
+    user: [u8; 16],
+}
+
+impl Place {
+    pub(super) fn shard(&self) -> usize {
+        // Bits that neither the table's position (the low ones) nor its tags (the top ones) are taken from.
+        (self.hash >> 40) as usize % SHARDS
     }
 }
 
@@ -65,6 +88,7 @@ type Documents = BTreeMap<DocumentKey, Box<[u8]>>;
 struct Shard {
     numbers: HashTable<u32>,
     chunks: Vec<Vec<Slot>>,
+    len: u32,
 }
 
 /// Tenants by number: sixteen bytes a tenant instead of a user.
@@ -108,15 +132,24 @@ impl Record {
 }
 
 impl Slot {
-    /// When the user wants to be woken. What stands in a slot was checked on its way in.
+    /// When the user wants to be woken. What stands in a slot was checked on its way in, or is nothing yet.
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
         record::peek(self.record.bytes()).ok().and_then(|head| head.wake_at)
     }
 }
 
 impl Shard {
-    fn len(&self) -> u32 {
-        self.numbers.len() as u32
+    /// Adds a slot, and returns its number.
+    fn push(&mut self, slot: Slot) -> u32 {
+        let number = self.len;
+        // 64 shards of 2^26 users. More would not fit in memory some ten times over.
+        assert!(number < 1 << (32 - SHARD_BITS), "a shard is full");
+        if number as usize / CHUNK_SLOTS == self.chunks.len() {
+            self.chunks.push(Vec::with_capacity(CHUNK_SLOTS));
+        }
+        self.chunks[number as usize / CHUNK_SLOTS].push(slot);
+        self.len += 1;
+        number
     }
 
     fn slot(&self, number: u32) -> &Slot {
@@ -129,12 +162,12 @@ impl Shard {
         &mut self.chunks[number / CHUNK_SLOTS][number % CHUNK_SLOTS]
     }
 
-    fn find(&self, hash: u64, tenant: u32, user: [u8; 16]) -> Option<u32> {
+    fn find(&self, place: &Place) -> Option<u32> {
         let is_it = |number: &u32| {
             let slot = self.slot(*number);
-            slot.user == user && slot.tenant == tenant
+            slot.user == place.user && slot.tenant == place.tenant
         };
-        self.numbers.find(hash, is_it).copied()
+        self.numbers.find(place.hash, is_it).copied()
     }
 }
 
@@ -152,19 +185,55 @@ impl Table {
     }
 
     /// Makes room for so many users at once, rather than by doubling.
-    pub(super) fn reserve(&self, users: usize) {
+    pub(super) fn reserve(&self, users: u64) {
+        let users = usize::try_from(users).unwrap_or_default().min(RESERVED_USERS_MAX);
         // A little more than the mean, since no hash is that even.
         let each = users / SHARDS + users / SHARDS / 64;
         for shard in &self.shards {
             let mut shard = shard.write();
-            let Shard { numbers, chunks } = &mut *shard;
-            numbers.reserve(each, |_| unreachable!("room is made in an empty table"));
-            chunks.reserve(each / CHUNK_SLOTS + 1);
+            let Shard { numbers, chunks, .. } = &mut *shard;
+            numbers.reserve(each.saturating_sub(numbers.len()), |number| self.hash_of(chunks, *number));
+            chunks.reserve((each / CHUNK_SLOTS + 1).saturating_sub(chunks.len()));
         }
     }
 
+    /// Puts a user there who is not there yet, and whom nobody finds before [`index_appended`](Self::index_appended): what
+    /// comes in one piece is written in one piece, and a hash table that is filled shard by shard stays in the
+    /// processor's cache.
+    pub(super) fn append(&self, place: &Place, record: &[u8], head: &Head) {
+        let mut shard = self.shards[place.shard()].write();
+        let slot = Slot {
+            user: place.user,
+            tenant: place.tenant,
+            indexed: Wakes::wanted(head.wake_at),
+            record: Record::new(record),
+        };
+        shard.push(slot);
+    }
+
+    /// Lets those be found who have been appended to a shard.
+    pub(super) fn index_appended(&self, shard: usize) {
+        let mut shard = self.shards[shard].write();
+        let Shard { numbers, chunks, len } = &mut *shard;
+        for number in numbers.len() as u32..*len {
+            numbers
+                .insert_unique(self.hash_of(chunks, number), number, |number| self.hash_of(chunks, *number));
+        }
+    }
+
+    fn hash_of(&self, chunks: &[Vec<Slot>], number: u32) -> u64 {
+        let slot = &chunks[number as usize / CHUNK_SLOTS][number as usize % CHUNK_SLOTS];
+        self.hasher.hash_one((slot.tenant, slot.user))
+    }
+
+    /// Where a user of a tenant belongs.
+    pub(super) fn place(&self, tenant: u32, user: UserId) -> Place {
+        let user = user.as_u128().to_be_bytes();
+        Place { hash: self.hasher.hash_one((tenant, user)), tenant, user }
+    }
+
     pub(super) fn users(&self) -> u64 {
-        self.shards.iter().map(|shard| u64::from(shard.read().len())).sum()
+        self.shards.iter().map(|shard| u64::from(shard.read().len)).sum()
     }
 
     /// The records of these users.
@@ -180,62 +249,75 @@ impl Table {
         Ok(head.map_or(Version(0), |head| head.version))
     }
 
+    /// The record's bytes, if there is one. A user may have a number without: see [`number`](Self::number).
     fn read<T>(&self, key: &UserKey, reader: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let tenant = *self.tenants.read().numbers.get(&key.tenant)?;
-        let user = key.user.as_u128().to_be_bytes();
-        let hash = self.hasher.hash_one((tenant, user));
-        let shard = self.shards[shard_of(hash)].read();
-        let number = shard.find(hash, tenant, user)?;
-        Some(reader(shard.slot(number).record.bytes()))
+        let place = self.place(tenant, key.user);
+        let shard = self.shards[place.shard()].read();
+        let number = shard.find(&place)?;
+        let record = shard.slot(number).record.bytes();
+        (!record.is_empty()).then(|| reader(record))
     }
 
-    /// Puts a record there, and leaves the index of wake-ups alone: [`Wakes::index_all`] is called when all are.
-    pub(super) fn restore(&self, key: &UserKey, record: &[u8], head: &Head) {
-        let (number, mut shard) = self.slot_for(key);
-        shard.slot_mut(number.slot()).record = Record::new(record);
-        drop(shard);
-        self.note_settled(head.settled_at);
+    /// Puts a record there, if `accepts` the version of what is there already. Wake-ups are only noted in the slot, and
+    /// the settlement not at all: [`Wakes::index_all`] and [`restore_latest`](Self::restore_latest) are called when all
+    /// are there.
+    pub(super) fn restore<E>(
+        &self,
+        place: &Place,
+        record: &[u8],
+        head: &Head,
+        accepts: impl FnOnce(Version) -> Result<bool, E>,
+    ) -> Result<Result<(), E>, RecordError> {
+        let (number, mut shard) = self.slot_for(place);
+        let slot = shard.slot_mut(number.slot());
+        let kept = match slot.record.bytes() {
+            [] => Version(0),
+            bytes => record::peek(bytes)?.version,
+        };
+        Ok(accepts(kept).map(|accepted| {
+            if accepted {
+                slot.record = Record::new(record);
+                slot.indexed = Wakes::wanted(head.wake_at);
+            }
+        }))
     }
 
     /// Puts a record there, with its wake-up.
-    pub(super) fn put(&self, wakes: &mut Wakes, key: &UserKey, record: &[u8], head: &Head) {
-        let (number, mut shard) = self.slot_for(key);
+    pub(super) fn put(&self, wakes: &mut Wakes, key: &UserKey, record: &[u8], head: &Head) -> UserNumber {
+        let place = self.place(self.tenant_number(key.tenant), key.user);
+        let (number, mut shard) = self.slot_for(&place);
         let slot = shard.slot_mut(number.slot());
         let old_wake_at = slot.wake_at();
         slot.record = Record::new(record);
         wakes.changed(number, &mut slot.indexed, old_wake_at, head.wake_at);
         drop(shard);
         self.note_settled(head.settled_at);
+        number
+    }
+
+    /// A user's number. Whoever has none gets one, and no record with it: entries of the log of changes may be read before
+    /// the record is.
+    pub(super) fn number(&self, key: &UserKey) -> UserNumber {
+        let place = self.place(self.tenant_number(key.tenant), key.user);
+        self.slot_for(&place).0
     }
 
     /// The user's slot, an empty one if there was none.
-    fn slot_for(&self, key: &UserKey) -> (UserNumber, RwLockWriteGuard<'_, Shard>) {
-        let tenant = self.tenant_number(key.tenant);
-        let user = key.user.as_u128().to_be_bytes();
-        let hash = self.hasher.hash_one((tenant, user));
-        let shard_number = shard_of(hash);
+    fn slot_for(&self, place: &Place) -> (UserNumber, RwLockWriteGuard<'_, Shard>) {
+        let shard_number = place.shard();
         let mut guard = self.shards[shard_number].write();
-        let slot_number = guard.find(hash, tenant, user).unwrap_or_else(|| {
-            let shard = &mut *guard;
-            let number = shard.len();
-            // 64 shards of 2^26 users. More would not fit in memory some ten times over.
-            assert!(number < 1 << (32 - SHARD_BITS), "a shard is full");
-            if number as usize / CHUNK_SLOTS == shard.chunks.len() {
-                shard.chunks.push(Vec::with_capacity(CHUNK_SLOTS));
-            }
-            let chunk = &mut shard.chunks[number as usize / CHUNK_SLOTS];
-            chunk.push(Slot { user, tenant, indexed: Wakes::NOWHERE, record: Record::new(&[]) });
-            let Shard { numbers, chunks } = shard;
-            numbers.insert_unique(hash, number, |number| {
-                let slot = &chunks[*number as usize / CHUNK_SLOTS][*number as usize % CHUNK_SLOTS];
-                self.hasher.hash_one((slot.tenant, slot.user))
-            });
+        let slot_number = guard.find(place).unwrap_or_else(|| {
+            let Place { hash, tenant, user } = *place;
+            let number = guard.push(Slot { user, tenant, indexed: Wakes::NOWHERE, record: Record::new(&[]) });
+            let Shard { numbers, chunks, .. } = &mut *guard;
+            numbers.insert_unique(hash, number, |number| self.hash_of(chunks, *number));
             number
         });
         (UserNumber::new(shard_number, slot_number), guard)
     }
 
-    fn tenant_number(&self, tenant: TenantId) -> u32 {
+    pub(super) fn tenant_number(&self, tenant: TenantId) -> u32 {
         if let Some(number) = self.tenants.read().numbers.get(&tenant) {
             return *number;
         }
@@ -259,8 +341,10 @@ impl Table {
         *self.latest.read()
     }
 
-    pub(super) fn restore_latest(&self, at: Timestamp) {
-        self.note_settled(at);
+    pub(super) fn restore_latest(&self, at: Option<Timestamp>) {
+        if let Some(at) = at {
+            self.note_settled(at);
+        }
     }
 
     /// A user's key and slot, for the index of wake-ups.
@@ -281,12 +365,26 @@ impl Table {
         }
     }
 
-    /// Goes through all slots, some at a time, so that nobody waits long for the lock.
-    pub(super) fn for_each_slot(&self, mut body: impl FnMut(UserNumber, &mut Slot)) {
-        for (shard_number, shard) in self.shards.iter().enumerate() {
-            let mut shard = shard.write();
-            for number in 0..shard.len() {
-                body(UserNumber::new(shard_number, number), shard.slot_mut(number));
+    /// Shows every slot of a shard.
+    pub(super) fn for_each_slot(&self, shard_number: usize, mut body: impl FnMut(UserNumber, &Slot)) {
+        let shard = self.shards[shard_number].read();
+        for number in 0..shard.len {
+            body(UserNumber::new(shard_number, number), shard.slot(number));
+        }
+    }
+
+    /// At most `max` entries of the log of changes after a position.
+    pub(super) fn read_log(&self, after: Position, max: usize) -> LogRead {
+        let read = self.log.read().read(after, max);
+        match read {
+            RingRead::Behind { oldest, end } => LogRead::Behind { oldest, end },
+            RingRead::Page { entries, end } => {
+                let entries = entries.into_iter().map(|RingEntry { position, user, change }| LogEntry {
+                    position,
+                    user: self.key(UserNumber(user)),
+                    change,
+                });
+                LogRead::Page { entries: entries.collect(), end }
             }
         }
     }
@@ -308,7 +406,8 @@ impl Table {
         mut visit: impl FnMut(UserKey, &[u8]) -> ControlFlow<()>,
     ) -> Option<usize> {
         let shard = self.shards[shard].read();
-        for (place, slot) in shard.chunks[chunk].iter().enumerate().skip(from) {
+        let slots = shard.chunks[chunk].iter().enumerate().skip(from);
+        for (place, slot) in slots.filter(|(_, slot)| !slot.record.bytes().is_empty()) {
             if visit(self.key_of(slot), slot.record.bytes()).is_break() {
                 return Some(place + 1);
             }
@@ -353,9 +452,4 @@ impl Table {
         let some = documents.range((from, Bound::Unbounded)).take(max);
         some.map(|(key, body)| (key.clone(), body.clone())).collect()
     }
-}
-
-/// Bits that neither the table's position (the low ones) nor its tags (the top ones) are taken from.
-fn shard_of(hash: u64) -> usize {
-    (hash >> 40) as usize % SHARDS
 }

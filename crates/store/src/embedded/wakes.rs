@@ -14,12 +14,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hashbrown::HashMap;
 use presence::Timestamp;
 
-use super::table::{Table, UserNumber};
+use super::loader::in_parallel;
+use super::table::{SHARDS, Table, UserNumber};
 
 /// Entries looked at under one lock, about a millisecond's worth.
 const RIPEN_MAX: usize = 4_096;
+/// Fewer users than this are not worth a second thread.
+const ALONE_USERS: u64 = 10_000;
 
 #[derive(Default)]
 pub(super) struct Wakes {
@@ -46,12 +50,35 @@ impl Wakes {
     /// The bucket of everything later: the year 2106.
     const LAST: u32 = u32::MAX - 2;
 
-    /// Enters every user of a table that has just been filled.
+    /// Enters every user of a table that has just been filled: the slots say which buckets are wanted.
     pub(super) fn index_all(&mut self, table: &Table) {
-        table.for_each_slot(|number, slot| {
-            let wake_at = slot.wake_at();
-            slot.indexed = self.place(number, wake_at);
-        });
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(SHARDS);
+        let threads = if table.users() < ALONE_USERS { 1 } else { threads };
+        let index_some = |first: usize| {
+            let mut buckets: HashMap<u32, Vec<UserNumber>> = HashMap::new();
+            for shard in (first..SHARDS).step_by(threads) {
+                table.for_each_slot(shard, |number, slot| {
+                    if slot.indexed != Self::NOWHERE {
+                        buckets.entry(slot.indexed).or_default().push(number);
+                    }
+                });
+            }
+            buckets
+        };
+        let parts: Vec<_> = in_parallel((0..threads).collect(), index_some);
+        let mut sizes: BTreeMap<u32, usize> = BTreeMap::new();
+        for (bucket, users) in parts.iter().flatten() {
+            *sizes.entry(*bucket).or_default() += users.len();
+        }
+        self.buckets = sizes.into_iter().map(|(bucket, size)| (bucket, Vec::with_capacity(size))).collect();
+        for (bucket, users) in parts.into_iter().flatten() {
+            self.buckets.entry(bucket).or_default().extend_from_slice(&users);
+        }
+    }
+
+    /// What a slot says before [`index_all`](Self::index_all) is called.
+    pub(super) fn wanted(wake_at: Option<Timestamp>) -> u32 {
+        wake_at.map_or(Self::NOWHERE, bucket_of)
     }
 
     /// A record has changed. `indexed` is the slot's note.

@@ -208,11 +208,11 @@ impl Writer {
         for change in accepted {
             match change {
                 Change::Record { user, head, bytes, changes, .. } => {
-                    table.put(&mut wakes, user, bytes, head);
+                    let number = table.put(&mut wakes, user, bytes, head);
                     if !changes.is_empty() {
                         let mut log = table.log.write();
                         for change in changes {
-                            log.push(user, change, head.settled_at);
+                            log.push(number.into(), change, head.settled_at);
                         }
                         end = Some(log.end());
                     }

@@ -1,0 +1,323 @@
+//! Filling a table from files, on as many cores as there are.
+//!
+//! Frames are read and checked one after the other and gathered into a batch. Of a batch, each thread parses a part; then
+//! each puts the users of its own shards where they belong, in the order of the frames, so that the versions of one user
+//! follow each other as they were written. What has an order across users (the log of changes, documents) is carried out
+//! at the end by one thread, users being numbers by then.
+
+use presence::{TenantId, Timestamp, UserKey};
+
+use super::entry::{Entries, Item};
+use super::table::{Place, SHARDS, Table, UserNumber};
+use crate::record::{self, Head, RecordError};
+use crate::{DocumentKind, Position};
+
+/// A batch is carried out when it has grown to this: large enough to be worth two waits for the slowest thread.
+const BATCH_BYTES: usize = 1024 * 1024;
+/// A batch that is smaller than this is not worth a second thread.
+const ALONE_BYTES: usize = 64 * 1024;
+/// Threads at most.
+const THREADS_MAX: usize = 8;
+
+/// Which rules the entries follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Users as they are, once each.
+    Snapshot,
+    /// Each record one version after the one before it. A snapshot that was written while commits went on may be ahead.
+    Log { has_snapshot: bool },
+}
+
+/// Frames that have been read and not yet carried out.
+pub(super) struct Batch {
+    source: Source,
+    threads: usize,
+    payloads: Vec<u8>,
+    frames: Vec<Frame>,
+}
+
+#[derive(Clone, Copy)]
+struct Frame {
+    /// Where in the file it is, for messages.
+    offset: u64,
+    from: usize,
+    to: usize,
+}
+
+/// What has been carried out, over all batches of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Carried {
+    pub(super) users: u64,
+    pub(super) documents: u64,
+    /// The end of a snapshot.
+    pub(super) end: Option<End>,
+    /// Whether everybody can be found who is there.
+    is_indexed: bool,
+}
+
+/// What a snapshot says at its end: how much it holds, and the latest settlement as seconds and nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) users: u64,
+    pub(super) documents: u64,
+    pub(super) latest: Option<(i64, i32)>,
+}
+
+/// A frame that makes no sense although its checksum is right.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) offset: u64,
+    pub(super) what: String,
+}
+
+/// What one thread made of its part.
+struct Parsed<'a> {
+    /// Users, by the thread that has their shard.
+    users: Vec<Vec<User<'a>>>,
+    ordered: Vec<(u64, Ordered<'a>)>,
+}
+
+struct User<'a> {
+    place: Place,
+    record: &'a [u8],
+    head: Head,
+    offset: u64,
+}
+
+enum Ordered<'a> {
+    Begin(u64),
+    Change {
+        key: UserKey,
+        number: Option<UserNumber>,
+        position: Position,
+        change: presence::Change,
+        written_at: Timestamp,
+    },
+    LogEnd(Position),
+    Document(DocumentKind, &'a [u8], Option<&'a [u8]>),
+    End(End),
+}
+
+impl Batch {
+    pub(super) fn new(source: Source) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        Self { source, threads, payloads: Vec::new(), frames: Vec::new() }
+    }
+
+    /// Takes a frame in. Returns whether the batch should be carried out now.
+    pub(super) fn push(&mut self, offset: u64, payload: &[u8]) -> bool {
+        let from = self.payloads.len();
+        self.payloads.extend_from_slice(payload);
+        self.frames.push(Frame { offset, from, to: self.payloads.len() });
+        self.payloads.len() >= BATCH_BYTES
+    }
+
+    /// Carries everything out, and is empty then.
+    pub(super) fn carry_out(&mut self, table: &Table, carried: &mut Carried) -> Result<(), Refused> {
+        let threads = if self.payloads.len() < ALONE_BYTES { 1 } else { self.threads };
+        let (source, payloads) = (self.source, &self.payloads[..]);
+        let parts: Vec<&[Frame]> = self.frames.chunks(self.frames.len().div_ceil(threads).max(1)).collect();
+        let parse_part = |frames| parse(payloads, frames, source, table, threads);
+        let mut parsed = Vec::with_capacity(parts.len());
+        for part in in_parallel(parts, parse_part) {
+            parsed.push(part?);
+        }
+        let mut of_shards: Vec<Vec<Vec<User<'_>>>> = (0..threads).map(|_| Vec::new()).collect();
+        for part in &mut parsed {
+            for (users, of_shard) in part.users.drain(..).zip(&mut of_shards) {
+                carried.users += users.len() as u64;
+                of_shard.push(users);
+            }
+        }
+        // Of a snapshot the users come first, so that they are found only when there are no more of them.
+        let is_bulk = source == Source::Snapshot && !carried.is_indexed;
+        let put = |users: Vec<Vec<User<'_>>>| {
+            let users = users.iter().flatten();
+            if is_bulk { append_users(users, table) } else { put_users(users, source, table) }
+        };
+        in_parallel(of_shards, put).into_iter().collect::<Result<(), _>>()?;
+        let is_begin = |(_, ordered): &(u64, Ordered<'_>)| matches!(ordered, Ordered::Begin(_));
+        if is_bulk && !parsed.iter().flat_map(|part| &part.ordered).all(is_begin) {
+            index(table, self.threads);
+            carried.is_indexed = true;
+        }
+        in_parallel(parsed.iter_mut().collect(), |part: &mut Parsed<'_>| name_users(part, table));
+        for (offset, ordered) in parsed.iter().flat_map(|part| &part.ordered) {
+            let done = carry_out_in_order(ordered, source, table, carried);
+            done.map_err(|what| Refused { offset: *offset, what })?;
+        }
+        self.payloads.clear();
+        self.frames.clear();
+        Ok(())
+    }
+}
+
+/// Does `work` on each part, the last one in this thread, and returns what came of it in order.
+pub(super) fn in_parallel<P: Send, T: Send>(parts: Vec<P>, work: impl Fn(P) -> T + Sync) -> Vec<T> {
+    let mut parts = parts.into_iter();
+    let Some(last) = parts.next_back() else { return Vec::new() };
+    std::thread::scope(|scope| {
+        let work = &work;
+        let others: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
+        let last = work(last);
+        let mut all: Vec<T> = others
+            .into_iter()
+            .map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect();
+        all.push(last);
+        all
+    })
+}
+
+fn parse<'a>(
+    payloads: &'a [u8],
+    frames: &[Frame],
+    source: Source,
+    table: &Table,
+    threads: usize,
+) -> Result<Parsed<'a>, Refused> {
+    let mut parsed = Parsed { users: (0..threads).map(|_| Vec::new()).collect(), ordered: Vec::new() };
+    let mut tenant: Option<(TenantId, u32)> = None;
+    for Frame { offset, from, to } in frames.iter().copied() {
+        let refused = |what: String| Refused { offset, what };
+        let malformed = || refused("entries that are not well formed".into());
+        let mut settled_at = None;
+        for item in Entries::new(&payloads[from..to]) {
+            let ordered = match item {
+                Ok(Item::User(key, record)) => {
+                    let head = record::peek(record).map_err(|error| refused(error.to_string()))?;
+                    let number = match tenant {
+                        Some((id, number)) if id == key.tenant => number,
+                        _ => table.tenant_number(key.tenant),
+                    };
+                    tenant = Some((key.tenant, number));
+                    settled_at = Some(head.settled_at);
+                    let place = table.place(number, key.user);
+                    parsed.users[place.shard() % threads].push(User { place, record, head, offset });
+                    continue;
+                }
+                Ok(Item::Change(key, position, change)) => {
+                    let written_at = match source {
+                        Source::Snapshot => change.at,
+                        Source::Log { .. } => settled_at.unwrap_or(change.at),
+                    };
+                    Ordered::Change { key, number: None, position, change, written_at }
+                }
+                Ok(Item::Document(kind, key, body)) => Ordered::Document(kind, key, body),
+                Ok(Item::SnapshotBegin { users }) if source == Source::Snapshot => Ordered::Begin(users),
+                Ok(Item::LogEnd(end)) if source == Source::Snapshot => Ordered::LogEnd(end),
+                Ok(Item::SnapshotEnd { users, documents, latest }) if source == Source::Snapshot => {
+                    Ordered::End(End { users, documents, latest })
+                }
+                Ok(_) | Err(_) => return Err(malformed()),
+            };
+            parsed.ordered.push((offset, ordered));
+        }
+    }
+    Ok(parsed)
+}
+
+/// Lets those be found who have been appended.
+fn index(table: &Table, threads: usize) {
+    in_parallel((0..threads).collect(), |first| {
+        (first..SHARDS).step_by(threads).for_each(|shard| table.index_appended(shard));
+    });
+}
+
+fn append_users<'a>(users: impl Iterator<Item = &'a User<'a>>, table: &Table) -> Result<(), Refused> {
+    let mut latest: Option<Timestamp> = None;
+    for User { place, record, head, .. } in users {
+        table.append(place, record, head);
+        latest = latest.max(Some(head.settled_at));
+    }
+    table.restore_latest(latest);
+    Ok(())
+}
+
+fn put_users<'a>(
+    users: impl Iterator<Item = &'a User<'a>>,
+    source: Source,
+    table: &Table,
+) -> Result<(), Refused> {
+    let mut latest: Option<Timestamp> = None;
+    for User { place, record, head, offset } in users {
+        let restored = table.restore(place, record, head, |kept| match source {
+            Source::Snapshot => Ok(true),
+            Source::Log { .. } if head.version.0 == kept.0.wrapping_add(1) => Ok(true),
+            Source::Log { has_snapshot: true } if head.version <= kept => Ok(false),
+            Source::Log { .. } => Err(format!(
+                "version {} of a user's record follows version {}: what is between is missing",
+                head.version.0, kept.0
+            )),
+        });
+        let refused = |what| Refused { offset: *offset, what };
+        let is_restored = restored.map_err(|error: RecordError| refused(error.to_string()))?;
+        is_restored.map_err(refused)?;
+        latest = latest.max(Some(head.settled_at));
+    }
+    table.restore_latest(latest);
+    Ok(())
+}
+
+/// Finds the numbers of those whose changes are here; a record that is not there yet is in a log that comes later.
+fn name_users(part: &mut Parsed<'_>, table: &Table) {
+    let mut last = None;
+    for (_, ordered) in &mut part.ordered {
+        if let Ordered::Change { key, number, .. } = ordered {
+            let found = match last {
+                Some((other, number)) if other == *key => number,
+                _ => table.number(key),
+            };
+            last = Some((*key, found));
+            *number = Some(found);
+        }
+    }
+}
+
+fn carry_out_in_order(
+    ordered: &Ordered<'_>,
+    source: Source,
+    table: &Table,
+    carried: &mut Carried,
+) -> Result<(), String> {
+    if carried.end.is_some() {
+        return Err("something follows its end".into());
+    }
+    match ordered {
+        Ordered::Begin(users) => table.reserve(*users),
+        Ordered::Change { key, number, position, change, written_at } => {
+            let number = number.unwrap_or_else(|| table.number(key));
+            let mut log = table.log.write();
+            let end = log.end();
+            let is_next = position.0 == end.0.wrapping_add(1);
+            match source {
+                Source::Log { has_snapshot } if !is_next => {
+                    // Only a snapshot, written while commits went on, may be ahead of the log.
+                    if !(has_snapshot && *position <= end) {
+                        return Err(format!(
+                            "entry {} of the change log follows entry {}: what is between is missing",
+                            position.0, end.0
+                        ));
+                    }
+                }
+                Source::Snapshot if !is_next => {
+                    log.restart_after(Position(position.0.saturating_sub(1)));
+                    log.push(number.into(), change, *written_at);
+                }
+                _ => log.push(number.into(), change, *written_at),
+            }
+        }
+        Ordered::LogEnd(end) => {
+            let mut log = table.log.write();
+            if *end != log.end() {
+                log.restart_after(*end);
+            }
+        }
+        Ordered::Document(kind, key, body) => {
+            carried.documents += 1;
+            table.put_documents([(*kind, *key, *body)].into_iter());
+        }
+        Ordered::End(end) => carried.end = Some(*end),
+    }
+    Ok(())
+}
