@@ -4,6 +4,9 @@
 //! each puts the users of its own shards where they belong, in the order of the frames, so that the versions of one user
 //! follow each other as they were written. What has an order across users (the log of changes, documents) is carried out
 //! at the end by one thread, users being numbers by then.
+//!
+//! Nearly all of the time goes into waiting for memory. So a shard is locked once a batch: without a lock between two of
+//! them, the processor looks up several users at a time.
 
 use presence::{TenantId, Timestamp, UserKey};
 
@@ -72,9 +75,9 @@ pub(super) struct Refused {
 
 /// What one thread made of its part.
 struct Parsed<'a> {
-    /// Users, by the thread that has their shard.
+    /// Users by shard.
     users: Vec<Vec<User<'a>>>,
-    ordered: Vec<(u64, Ordered<'a>)>,
+    ordered: Vec<Ordered<'a>>,
 }
 
 struct User<'a> {
@@ -84,18 +87,26 @@ struct User<'a> {
     offset: u64,
 }
 
-enum Ordered<'a> {
+struct Ordered<'a> {
+    offset: u64,
+    what: What<'a>,
+}
+
+enum What<'a> {
     Begin(u64),
-    Change {
-        key: UserKey,
-        number: Option<UserNumber>,
-        position: Position,
-        change: presence::Change,
-        written_at: Timestamp,
-    },
+    Change(Changed),
     LogEnd(Position),
     Document(DocumentKind, &'a [u8], Option<&'a [u8]>),
     End(End),
+}
+
+/// A change of somebody who is looked up later.
+struct Changed {
+    place: Place,
+    user: Option<UserNumber>,
+    position: Position,
+    change: presence::Change,
+    written_at: Timestamp,
 }
 
 impl Batch {
@@ -117,33 +128,33 @@ impl Batch {
         let threads = if self.payloads.len() < ALONE_BYTES { 1 } else { self.threads };
         let (source, payloads) = (self.source, &self.payloads[..]);
         let parts: Vec<&[Frame]> = self.frames.chunks(self.frames.len().div_ceil(threads).max(1)).collect();
-        let parse_part = |frames| parse(payloads, frames, source, table, threads);
+        let parse_part = |frames| parse(payloads, frames, source, table);
         let mut parsed = Vec::with_capacity(parts.len());
         for part in in_parallel(parts, parse_part) {
             parsed.push(part?);
         }
-        let mut of_shards: Vec<Vec<Vec<User<'_>>>> = (0..threads).map(|_| Vec::new()).collect();
-        for part in &mut parsed {
-            for (users, of_shard) in part.users.drain(..).zip(&mut of_shards) {
-                carried.users += users.len() as u64;
-                of_shard.push(users);
-            }
-        }
-        // Of a snapshot the users come first, so that they are found only when there are no more of them.
+        // Of a snapshot the users come first, so that they need to be found only when there are no more of them.
         let is_bulk = source == Source::Snapshot && !carried.is_indexed;
-        let put = |users: Vec<Vec<User<'_>>>| {
-            let users = users.iter().flatten();
-            if is_bulk { append_users(users, table) } else { put_users(users, source, table) }
+        let put = |first| {
+            for shard in (first..SHARDS).step_by(threads) {
+                let users = parsed.iter().flat_map(|part| &part.users[shard]);
+                put_users(users, table, shard, source, is_bulk)?;
+            }
+            Ok(())
         };
-        in_parallel(of_shards, put).into_iter().collect::<Result<(), _>>()?;
-        let is_begin = |(_, ordered): &(u64, Ordered<'_>)| matches!(ordered, Ordered::Begin(_));
-        if is_bulk && !parsed.iter().flat_map(|part| &part.ordered).all(is_begin) {
-            index(table, self.threads);
+        in_parallel((0..threads).collect(), put).into_iter().collect::<Result<(), _>>()?;
+        carried.users +=
+            parsed.iter().flat_map(|part| &part.users).map(|users| users.len() as u64).sum::<u64>();
+        let all = || parsed.iter().flat_map(|part| &part.ordered);
+        if is_bulk && !all().all(|ordered| matches!(ordered.what, What::Begin(_))) {
+            in_parallel((0..self.threads).collect(), |first| {
+                (first..SHARDS).step_by(self.threads).for_each(|shard| table.fill(shard).index());
+            });
             carried.is_indexed = true;
         }
-        in_parallel(parsed.iter_mut().collect(), |part: &mut Parsed<'_>| name_users(part, table));
-        for (offset, ordered) in parsed.iter().flat_map(|part| &part.ordered) {
-            let done = carry_out_in_order(ordered, source, table, carried);
+        name_users(&mut parsed, table, threads);
+        for Ordered { offset, what } in parsed.iter().flat_map(|part| &part.ordered) {
+            let done = carry_out_in_order(what, source, table, carried);
             done.map_err(|what| Refused { offset: *offset, what })?;
         }
         self.payloads.clear();
@@ -174,26 +185,28 @@ fn parse<'a>(
     frames: &[Frame],
     source: Source,
     table: &Table,
-    threads: usize,
 ) -> Result<Parsed<'a>, Refused> {
-    let mut parsed = Parsed { users: (0..threads).map(|_| Vec::new()).collect(), ordered: Vec::new() };
+    let mut parsed = Parsed { users: (0..SHARDS).map(|_| Vec::new()).collect(), ordered: Vec::new() };
     let mut tenant: Option<(TenantId, u32)> = None;
+    let mut place_of = |key: UserKey| {
+        let number = match tenant {
+            Some((id, number)) if id == key.tenant => number,
+            _ => table.tenant_number(key.tenant),
+        };
+        tenant = Some((key.tenant, number));
+        table.place(number, key.user)
+    };
     for Frame { offset, from, to } in frames.iter().copied() {
         let refused = |what: String| Refused { offset, what };
         let malformed = || refused("entries that are not well formed".into());
         let mut settled_at = None;
         for item in Entries::new(&payloads[from..to]) {
-            let ordered = match item {
+            let what = match item {
                 Ok(Item::User(key, record)) => {
                     let head = record::peek(record).map_err(|error| refused(error.to_string()))?;
-                    let number = match tenant {
-                        Some((id, number)) if id == key.tenant => number,
-                        _ => table.tenant_number(key.tenant),
-                    };
-                    tenant = Some((key.tenant, number));
                     settled_at = Some(head.settled_at);
-                    let place = table.place(number, key.user);
-                    parsed.users[place.shard() % threads].push(User { place, record, head, offset });
+                    let place = place_of(key);
+                    parsed.users[place.shard()].push(User { place, record, head, offset });
                     continue;
                 }
                 Ok(Item::Change(key, position, change)) => {
@@ -201,47 +214,38 @@ fn parse<'a>(
                         Source::Snapshot => change.at,
                         Source::Log { .. } => settled_at.unwrap_or(change.at),
                     };
-                    Ordered::Change { key, number: None, position, change, written_at }
+                    What::Change(Changed { place: place_of(key), user: None, position, change, written_at })
                 }
-                Ok(Item::Document(kind, key, body)) => Ordered::Document(kind, key, body),
-                Ok(Item::SnapshotBegin { users }) if source == Source::Snapshot => Ordered::Begin(users),
-                Ok(Item::LogEnd(end)) if source == Source::Snapshot => Ordered::LogEnd(end),
+                Ok(Item::Document(kind, key, body)) => What::Document(kind, key, body),
+                Ok(Item::SnapshotBegin { users }) if source == Source::Snapshot => What::Begin(users),
+                Ok(Item::LogEnd(end)) if source == Source::Snapshot => What::LogEnd(end),
                 Ok(Item::SnapshotEnd { users, documents, latest }) if source == Source::Snapshot => {
-                    Ordered::End(End { users, documents, latest })
+                    What::End(End { users, documents, latest })
                 }
                 Ok(_) | Err(_) => return Err(malformed()),
             };
-            parsed.ordered.push((offset, ordered));
+            parsed.ordered.push(Ordered { offset, what });
         }
     }
     Ok(parsed)
 }
 
-/// Lets those be found who have been appended.
-fn index(table: &Table, threads: usize) {
-    in_parallel((0..threads).collect(), |first| {
-        (first..SHARDS).step_by(threads).for_each(|shard| table.index_appended(shard));
-    });
-}
-
-fn append_users<'a>(users: impl Iterator<Item = &'a User<'a>>, table: &Table) -> Result<(), Refused> {
-    let mut latest: Option<Timestamp> = None;
-    for User { place, record, head, .. } in users {
-        table.append(place, record, head);
-        latest = latest.max(Some(head.settled_at));
-    }
-    table.restore_latest(latest);
-    Ok(())
-}
-
 fn put_users<'a>(
     users: impl Iterator<Item = &'a User<'a>>,
-    source: Source,
     table: &Table,
+    shard: usize,
+    source: Source,
+    is_bulk: bool,
 ) -> Result<(), Refused> {
+    let mut filling = table.fill(shard);
     let mut latest: Option<Timestamp> = None;
     for User { place, record, head, offset } in users {
-        let restored = table.restore(place, record, head, |kept| match source {
+        latest = latest.max(Some(head.settled_at));
+        if is_bulk {
+            filling.append(place, record, head);
+            continue;
+        }
+        let restored = filling.restore(place, record, head, |kept| match source {
             Source::Snapshot => Ok(true),
             Source::Log { .. } if head.version.0 == kept.0.wrapping_add(1) => Ok(true),
             Source::Log { has_snapshot: true } if head.version <= kept => Ok(false),
@@ -251,31 +255,34 @@ fn put_users<'a>(
             )),
         });
         let refused = |what| Refused { offset: *offset, what };
-        let is_restored = restored.map_err(|error: RecordError| refused(error.to_string()))?;
-        is_restored.map_err(refused)?;
-        latest = latest.max(Some(head.settled_at));
+        restored.map_err(|error: RecordError| refused(error.to_string()))?.map_err(refused)?;
     }
     table.restore_latest(latest);
     Ok(())
 }
 
 /// Finds the numbers of those whose changes are here; a record that is not there yet is in a log that comes later.
-fn name_users(part: &mut Parsed<'_>, table: &Table) {
-    let mut last = None;
-    for (_, ordered) in &mut part.ordered {
-        if let Ordered::Change { key, number, .. } = ordered {
-            let found = match last {
-                Some((other, number)) if other == *key => number,
-                _ => table.number(key),
-            };
-            last = Some((*key, found));
-            *number = Some(found);
+fn name_users(parsed: &mut [Parsed<'_>], table: &Table, threads: usize) {
+    let mut of_threads: Vec<Vec<Vec<&mut Changed>>> =
+        (0..threads).map(|first| (first..SHARDS).step_by(threads).map(|_| Vec::new()).collect()).collect();
+    for ordered in parsed.iter_mut().flat_map(|part| &mut part.ordered) {
+        if let What::Change(changed) = &mut ordered.what {
+            let shard = changed.place.shard();
+            of_threads[shard % threads][shard / threads].push(changed);
         }
     }
+    in_parallel(of_threads, |of_shards| {
+        for of_shard in of_shards.into_iter().filter(|of_shard| !of_shard.is_empty()) {
+            let mut filling = table.fill(of_shard[0].place.shard());
+            for changed in of_shard {
+                changed.user = Some(filling.number(&changed.place));
+            }
+        }
+    });
 }
 
 fn carry_out_in_order(
-    ordered: &Ordered<'_>,
+    what: &What<'_>,
     source: Source,
     table: &Table,
     carried: &mut Carried,
@@ -283,10 +290,10 @@ fn carry_out_in_order(
     if carried.end.is_some() {
         return Err("something follows its end".into());
     }
-    match ordered {
-        Ordered::Begin(users) => table.reserve(*users),
-        Ordered::Change { key, number, position, change, written_at } => {
-            let number = number.unwrap_or_else(|| table.number(key));
+    match what {
+        What::Begin(users) => table.reserve(*users),
+        What::Change(Changed { place, user, position, change, written_at }) => {
+            let user = user.unwrap_or_else(|| table.fill(place.shard()).number(place)).into();
             let mut log = table.log.write();
             let end = log.end();
             let is_next = position.0 == end.0.wrapping_add(1);
@@ -302,22 +309,22 @@ fn carry_out_in_order(
                 }
                 Source::Snapshot if !is_next => {
                     log.restart_after(Position(position.0.saturating_sub(1)));
-                    log.push(number.into(), change, *written_at);
+                    log.push(user, change, *written_at);
                 }
-                _ => log.push(number.into(), change, *written_at),
+                _ => log.push(user, change, *written_at),
             }
         }
-        Ordered::LogEnd(end) => {
+        What::LogEnd(end) => {
             let mut log = table.log.write();
             if *end != log.end() {
                 log.restart_after(*end);
             }
         }
-        Ordered::Document(kind, key, body) => {
+        What::Document(kind, key, body) => {
             carried.documents += 1;
             table.put_documents([(*kind, *key, *body)].into_iter());
         }
-        Ordered::End(end) => carried.end = Some(*end),
+        What::End(end) => carried.end = Some(*end),
     }
     Ok(())
 }

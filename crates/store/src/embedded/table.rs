@@ -197,28 +197,9 @@ impl Table {
         }
     }
 
-    /// Puts a user there who is not there yet, and whom nobody finds before [`index_appended`](Self::index_appended): what
-    /// comes in one piece is written in one piece, and a hash table that is filled shard by shard stays in the
-    /// processor's cache.
-    pub(super) fn append(&self, place: &Place, record: &[u8], head: &Head) {
-        let mut shard = self.shards[place.shard()].write();
-        let slot = Slot {
-            user: place.user,
-            tenant: place.tenant,
-            indexed: Wakes::wanted(head.wake_at),
-            record: Record::new(record),
-        };
-        shard.push(slot);
-    }
-
-    /// Lets those be found who have been appended to a shard.
-    pub(super) fn index_appended(&self, shard: usize) {
-        let mut shard = self.shards[shard].write();
-        let Shard { numbers, chunks, len } = &mut *shard;
-        for number in numbers.len() as u32..*len {
-            numbers
-                .insert_unique(self.hash_of(chunks, number), number, |number| self.hash_of(chunks, *number));
-        }
+    /// A shard to be filled by somebody who has all of its lock for as long as that takes.
+    pub(super) fn fill(&self, shard: usize) -> Filling<'_> {
+        Filling { table: self, shard_number: shard, shard: self.shards[shard].write() }
     }
 
     fn hash_of(&self, chunks: &[Vec<Slot>], number: u32) -> u64 {
@@ -249,7 +230,7 @@ impl Table {
         Ok(head.map_or(Version(0), |head| head.version))
     }
 
-    /// The record's bytes, if there is one. A user may have a number without: see [`number`](Self::number).
+    /// The record's bytes, if there is one. A user may have a number without: see [`Filling::number`].
     fn read<T>(&self, key: &UserKey, reader: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let tenant = *self.tenants.read().numbers.get(&key.tenant)?;
         let place = self.place(tenant, key.user);
@@ -257,30 +238,6 @@ impl Table {
         let number = shard.find(&place)?;
         let record = shard.slot(number).record.bytes();
         (!record.is_empty()).then(|| reader(record))
-    }
-
-    /// Puts a record there, if `accepts` the version of what is there already. Wake-ups are only noted in the slot, and
-    /// the settlement not at all: [`Wakes::index_all`] and [`restore_latest`](Self::restore_latest) are called when all
-    /// are there.
-    pub(super) fn restore<E>(
-        &self,
-        place: &Place,
-        record: &[u8],
-        head: &Head,
-        accepts: impl FnOnce(Version) -> Result<bool, E>,
-    ) -> Result<Result<(), E>, RecordError> {
-        let (number, mut shard) = self.slot_for(place);
-        let slot = shard.slot_mut(number.slot());
-        let kept = match slot.record.bytes() {
-            [] => Version(0),
-            bytes => record::peek(bytes)?.version,
-        };
-        Ok(accepts(kept).map(|accepted| {
-            if accepted {
-                slot.record = Record::new(record);
-                slot.indexed = Wakes::wanted(head.wake_at);
-            }
-        }))
     }
 
     /// Puts a record there, with its wake-up.
@@ -296,25 +253,22 @@ impl Table {
         number
     }
 
-    /// A user's number. Whoever has none gets one, and no record with it: entries of the log of changes may be read before
-    /// the record is.
-    pub(super) fn number(&self, key: &UserKey) -> UserNumber {
-        let place = self.place(self.tenant_number(key.tenant), key.user);
-        self.slot_for(&place).0
-    }
-
     /// The user's slot, an empty one if there was none.
     fn slot_for(&self, place: &Place) -> (UserNumber, RwLockWriteGuard<'_, Shard>) {
-        let shard_number = place.shard();
-        let mut guard = self.shards[shard_number].write();
-        let slot_number = guard.find(place).unwrap_or_else(|| {
-            let Place { hash, tenant, user } = *place;
-            let number = guard.push(Slot { user, tenant, indexed: Wakes::NOWHERE, record: Record::new(&[]) });
-            let Shard { numbers, chunks, .. } = &mut *guard;
-            numbers.insert_unique(hash, number, |number| self.hash_of(chunks, *number));
-            number
-        });
-        (UserNumber::new(shard_number, slot_number), guard)
+        let mut shard = self.shards[place.shard()].write();
+        let slot = self.slot_in(&mut shard, place);
+        (UserNumber::new(place.shard(), slot), shard)
+    }
+
+    fn slot_in(&self, shard: &mut Shard, place: &Place) -> u32 {
+        if let Some(slot) = shard.find(place) {
+            return slot;
+        }
+        let Place { hash, tenant, user } = *place;
+        let slot = shard.push(Slot { user, tenant, indexed: Wakes::NOWHERE, record: Record::new(&[]) });
+        let Shard { numbers, chunks, .. } = shard;
+        numbers.insert_unique(hash, slot, |slot| self.hash_of(chunks, *slot));
+        slot
     }
 
     pub(super) fn tenant_number(&self, tenant: TenantId) -> u32 {
@@ -451,5 +405,63 @@ impl Table {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let some = documents.range((from, Bound::Unbounded)).take(max);
         some.map(|(key, body)| (key.clone(), body.clone())).collect()
+    }
+}
+
+/// A shard being filled: see [`Table::fill`]. Wake-ups are only noted in the slots, and settlements not at all:
+/// [`Wakes::index_all`] and [`Table::restore_latest`] are called when all are there.
+pub(super) struct Filling<'a> {
+    table: &'a Table,
+    shard_number: usize,
+    shard: RwLockWriteGuard<'a, Shard>,
+}
+
+impl Filling<'_> {
+    /// Puts a user there who is not there yet, and whom nobody finds before [`index`](Self::index) is called: what comes in
+    /// one piece is written in one piece, and the hash table is filled while it stays in the processor's cache.
+    pub(super) fn append(&mut self, place: &Place, record: &[u8], head: &Head) {
+        self.shard.push(Slot {
+            user: place.user,
+            tenant: place.tenant,
+            indexed: Wakes::wanted(head.wake_at),
+            record: Record::new(record),
+        });
+    }
+
+    /// Lets those be found who have been appended.
+    pub(super) fn index(&mut self) {
+        let Shard { numbers, chunks, len } = &mut *self.shard;
+        for number in numbers.len() as u32..*len {
+            let hash = self.table.hash_of(chunks, number);
+            numbers.insert_unique(hash, number, |number| self.table.hash_of(chunks, *number));
+        }
+    }
+
+    /// Puts a record there, if `accepts` the version of what is there already.
+    pub(super) fn restore<E>(
+        &mut self,
+        place: &Place,
+        record: &[u8],
+        head: &Head,
+        accepts: impl FnOnce(Version) -> Result<bool, E>,
+    ) -> Result<Result<(), E>, RecordError> {
+        let number = self.table.slot_in(&mut self.shard, place);
+        let slot = self.shard.slot_mut(number);
+        let kept = match slot.record.bytes() {
+            [] => Version(0),
+            bytes => record::peek(bytes)?.version,
+        };
+        Ok(accepts(kept).map(|accepted| {
+            if accepted {
+                slot.record = Record::new(record);
+                slot.indexed = Wakes::wanted(head.wake_at);
+            }
+        }))
+    }
+
+    /// A user's number. Whoever has none gets one, and no record with it: entries of the log of changes may be read before
+    /// the record is.
+    pub(super) fn number(&mut self, place: &Place) -> UserNumber {
+        UserNumber::new(self.shard_number, self.table.slot_in(&mut self.shard, place))
     }
 }
