@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use presence::{Change, Timestamp, UserKey, UserPresence};
 use tokio::sync::watch;
 
-pub use embedded::{BackupError, Embedded, OpenError, Options, Recovery, Status, TornTail};
+pub use embedded::{BackupError, Embedded, OpenError, Options, Recovery, Status, TornTail, WriterSteps};
 pub use error::StoreError;
 pub use faulty::{Faults, Faulty};
 pub use memory::Memory;

@@ -10,8 +10,18 @@ use super::recover::Resume;
 use super::{Options, Shared, snapshot};
 use crate::disk::Disk;
 
+/// Where snapshots are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Snapshots {
+    /// In a thread, while commits go on.
+    InAThread,
+    /// Before anything else goes on.
+    AtOnce,
+}
+
 pub(super) struct Compaction {
     options: Options,
+    snapshots: Snapshots,
     /// In logs that no snapshot replaces.
     log_bytes: u64,
     snapshot_bytes: u64,
@@ -28,9 +38,9 @@ struct Running {
 }
 
 impl Compaction {
-    pub(super) fn new(options: Options, resume: Resume) -> Self {
+    pub(super) fn new(options: Options, snapshots: Snapshots, resume: Resume) -> Self {
         let Resume { log_bytes, snapshot_bytes, .. } = resume;
-        Self { options, log_bytes, snapshot_bytes, not_before_bytes: 0, running: None }
+        Self { options, snapshots, log_bytes, snapshot_bytes, not_before_bytes: 0, running: None }
     }
 
     pub(super) fn log_has_grown(&mut self, bytes: u64) {
@@ -51,6 +61,10 @@ impl Compaction {
     pub(super) fn start(&mut self, disk: &Arc<dyn Disk>, shared: &Arc<Shared>, log: u64, first_group: u64) {
         let is_cancelled = Arc::new(AtomicBool::new(false));
         let header = FileHeader { kind: FileKind::Snapshot, number: log, first_group };
+        if self.snapshots == Snapshots::AtOnce {
+            let written = snapshot::write(&**disk, &shared.table, header, &is_cancelled);
+            return self.ended(shared, written, self.log_bytes);
+        }
         let (disk, for_thread, cancelled) = (Arc::clone(disk), Arc::clone(shared), Arc::clone(&is_cancelled));
         let thread = std::thread::Builder::new()
             .name("store-snapshot".into())
@@ -72,14 +86,16 @@ impl Compaction {
 
     fn join(&mut self, shared: &Shared) {
         let Some(running) = self.running.take() else { return };
-        match running
-            .thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the snapshot's thread panicked")))
-        {
+        let panicked = |_| Err(io::Error::other("the snapshot's thread panicked"));
+        let written = running.thread.join().unwrap_or_else(panicked);
+        self.ended(shared, written, running.replaces_bytes);
+    }
+
+    fn ended(&mut self, shared: &Shared, written: io::Result<u64>, replaces_bytes: u64) {
+        match written {
             Ok(bytes) => {
                 self.snapshot_bytes = bytes;
-                self.log_bytes = self.log_bytes.saturating_sub(running.replaces_bytes);
+                self.log_bytes = self.log_bytes.saturating_sub(replaces_bytes);
                 let mut status = shared.status.lock();
                 status.compactions += 1;
                 status.compaction_error = None;

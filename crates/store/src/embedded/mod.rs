@@ -78,6 +78,7 @@ pub use backup::BackupError;
 pub use error::OpenError;
 pub use recover::{Recovery, TornTail};
 
+use self::compaction::Snapshots;
 use self::table::Table;
 use self::wakes::Due;
 use self::writer::{Change, Request, Writer};
@@ -138,7 +139,35 @@ pub struct Embedded {
     room: Arc<Semaphore>,
     /// `None` only while being dropped.
     queue: Option<mpsc::Sender<Request>>,
+    /// `None` while being dropped, and where somebody else calls the writer's steps.
     writer: Option<JoinHandle<()>>,
+}
+
+/// The writer of a store that has no thread; see [`Embedded::open_in_steps`]. Dropping it is like a crash of the writer's
+/// thread: the files are let go of, and nothing is kept any more.
+pub struct WriterSteps {
+    /// `None` once the store is closed.
+    writer: Option<Writer>,
+    queue: mpsc::Receiver<Request>,
+}
+
+impl WriterSteps {
+    /// Keeps what callers want kept by now, in one group or a few, and writes a snapshot if one is due. Says whether there
+    /// was anything to do.
+    pub fn step(&mut self) -> bool {
+        let mut requests = Vec::new();
+        while let Ok(request) = self.queue.try_recv() {
+            requests.push(request);
+        }
+        let Some(writer) = self.writer.as_mut().filter(|_| !requests.is_empty()) else { return false };
+        writer.turn(&mut requests, &mut self.queue);
+        if writer.is_closing()
+            && let Some(writer) = self.writer.take()
+        {
+            writer.finish();
+        }
+        true
+    }
 }
 
 /// What readers and the writer have in common.
@@ -169,6 +198,34 @@ impl Embedded {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Recovery), OpenError> {
+        let path = disk.describe("");
+        let (mut store, writer, requests, recovery) = Self::prepare(disk, options, Snapshots::InAThread)?;
+        let writer = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer.run(requests))
+            .map_err(|source| OpenError::Io { action: "starting a thread for", path, source })?;
+        store.writer = Some(writer);
+        Ok((store, recovery))
+    }
+
+    /// Opens the store without a thread of its own: nothing is written but in [`WriterSteps::step`], and everything in
+    /// there, so that whoever calls it decides the order of all that happens. For simulations.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_in_steps(
+        disk: Arc<dyn Disk>,
+        options: Options,
+    ) -> Result<(Self, WriterSteps, Recovery), OpenError> {
+        let (store, writer, queue, recovery) = Self::prepare(disk, options, Snapshots::AtOnce)?;
+        Ok((store, WriterSteps { writer: Some(writer), queue }, recovery))
+    }
+
+    fn prepare(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        snapshots: Snapshots,
+    ) -> Result<(Self, Writer, mpsc::Receiver<Request>, Recovery), OpenError> {
         let lock = disk.lock().map_err(|error| match error {
             LockError::Held(holder) => OpenError::InUse { path: disk.describe(""), holder },
             LockError::Io(source) => OpenError::Io { action: "locking", path: disk.describe(""), source },
@@ -180,14 +237,9 @@ impl Embedded {
         let (is_closed, status) = (AtomicBool::new(false), Mutex::default());
         let shared = Arc::new(Shared { table, log_end, is_closed, status });
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
-        let path = disk.describe("");
-        let writer = Writer::new(disk, Arc::clone(&shared), options, lock, resume);
-        let writer = std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || writer.run(requests))
-            .map_err(|source| OpenError::Io { action: "starting a thread for", path, source })?;
+        let writer = Writer::new(disk, Arc::clone(&shared), options, snapshots, lock, resume);
         let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        Ok((Self { shared, room, queue: Some(queue), writer: Some(writer) }, recovery))
+        Ok((Self { shared, room, queue: Some(queue), writer: None }, writer, requests, recovery))
     }
 
     /// How the store is doing.

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use presence::UserKey;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::compaction::Compaction;
+use super::compaction::{Compaction, Snapshots};
 use super::entry::{FrameBuilder, Item};
 use super::log::{AppendError, Log};
 use super::recover::Resume;
@@ -76,6 +76,8 @@ pub(super) struct Writer {
     next_log: u64,
     compaction: Compaction,
     frame: FrameBuilder,
+    /// Who asked to close, to be answered last of all.
+    closing: Option<Reply<()>>,
 }
 
 /// A group being gathered.
@@ -96,45 +98,61 @@ impl Writer {
         disk: Arc<dyn Disk>,
         shared: Arc<Shared>,
         options: Options,
+        snapshots: Snapshots,
         lock: Box<dyn Send + Sync>,
         resume: Resume,
     ) -> Self {
-        let compaction = Compaction::new(options, resume);
+        let compaction = Compaction::new(options, snapshots, resume);
         let Resume { next_group, next_log, .. } = resume;
         let (lock, frame) = (Some(lock), FrameBuilder::new());
-        Self { disk, shared, options, lock, log: None, next_group, next_log, compaction, frame }
+        Self {
+            disk,
+            shared,
+            options,
+            lock,
+            log: None,
+            next_group,
+            next_log,
+            compaction,
+            frame,
+            closing: None,
+        }
     }
 
     /// Runs until the store is closed or dropped.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
         let mut requests = Vec::with_capacity(GROUP_REQUESTS_MAX);
-        let mut closing = None;
         while queue.blocking_recv_many(&mut requests, GROUP_REQUESTS_MAX) > 0 {
             // How many callers there seem to be: those waiting now, and those who are answered next.
             let callers = requests.len();
-            let mut rest = requests.drain(..).peekable();
-            while rest.peek().is_some() {
-                self.frame.clear();
-                let mut group = Group::default();
-                let mut permits = Vec::new();
-                while self.frame.payload_bytes() < GROUP_BYTES
-                    && let Some(Request { change, _permit }) = rest.next()
-                {
-                    permits.push(_permit);
-                    match change {
-                        Change::Close { reply } => {
-                            closing = Some(reply);
-                            queue.close();
-                        }
-                        change => self.gather(&mut group, change),
-                    }
-                }
-                self.keep(group);
-            }
-            self.compact_if_due();
+            self.turn(&mut requests, &mut queue);
             wait_for_others(&queue, callers);
         }
-        self.finish(closing);
+        self.finish();
+    }
+
+    /// Keeps these requests, in as few groups as they fit in, and begins a snapshot if one is due.
+    pub(super) fn turn(&mut self, requests: &mut Vec<Request>, queue: &mut mpsc::Receiver<Request>) {
+        let mut rest = requests.drain(..).peekable();
+        while rest.peek().is_some() {
+            self.frame.clear();
+            let mut group = Group::default();
+            let mut permits = Vec::new();
+            while self.frame.payload_bytes() < GROUP_BYTES
+                && let Some(Request { change, _permit }) = rest.next()
+            {
+                permits.push(_permit);
+                match change {
+                    Change::Close { reply } => {
+                        self.closing = Some(reply);
+                        queue.close();
+                    }
+                    change => self.gather(&mut group, change),
+                }
+            }
+            self.keep(group);
+        }
+        self.compact_if_due();
     }
 
     /// Takes a change into the group, or answers why not.
@@ -311,7 +329,13 @@ impl Writer {
         old.as_ref().is_none_or(|old| old.number() + 1 != self.next_log)
     }
 
-    fn finish(mut self, closing: Option<Reply<()>>) {
+    /// Whether somebody has asked to close.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    pub(super) fn finish(mut self) {
+        let closing = self.closing.take();
         self.shared.is_closed.store(true, Ordering::Relaxed);
         self.compaction.cancel();
         if closing.is_some()
