@@ -146,7 +146,10 @@ impl Queue {
         self.read = read;
         if self.settings.backlog == Backlog::Newest {
             self.feeds.values_mut().for_each(|feed| feed.is_moving = true);
-            self.catch_up = Some((end, self.feeds.keys().copied().collect()));
+            // In order, so that the same history plans the same POSTs.
+            let mut ids: Vec<_> = self.feeds.keys().copied().collect();
+            ids.sort_unstable();
+            self.catch_up = Some((end, ids));
         }
         self.caught_up(now);
     }
@@ -266,7 +269,9 @@ impl Queue {
     pub(super) fn skip_to(&mut self, oldest: Position, now: Timestamp) {
         self.read = self.read.max(Position(oldest.0.saturating_sub(1)));
         let behind = self.feeds.iter().filter(|(_, feed)| feed.from.0 + 1 < oldest.0);
-        for id in behind.map(|(id, _)| *id).collect::<Vec<_>>() {
+        let mut behind: Vec<_> = behind.map(|(id, _)| *id).collect();
+        behind.sort_unstable();
+        for id in behind {
             self.miss(id, now);
         }
     }
