@@ -22,7 +22,8 @@
 //!
 //! An instant is `mm:ss` or `hh:mm:ss`, with or without a fraction, counted from [`BASE`], or an RFC 3339 timestamp.
 //! A place is `office`, `remote` or `time-off`, with `@<id>` when it names one. Zones are those of [`zones`].
-//! The same file serves the unit tests and the integration tests, whose failing cases print as timelines.
+//! The same file serves the unit tests and the integration tests, whose failing cases print as timelines, and the
+//! simulator, whose timelines say besides at which node something happens.
 
 use core::fmt;
 use std::format;
@@ -250,7 +251,7 @@ fn name(pair: Pair) -> String {
 // Reading.
 
 /// Words, and quoted texts with their quotes.
-fn tokens(line: &str) -> Vec<String> {
+pub(crate) fn tokens(line: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let mut rest = line.trim();
     while !rest.is_empty() {
@@ -264,7 +265,7 @@ fn tokens(line: &str) -> Vec<String> {
     tokens
 }
 
-fn action(tokens: &[String], line: &str) -> Action {
+pub(crate) fn action(tokens: &[String], line: &str) -> Action {
     let words: Vec<&str> = tokens.iter().map(String::as_str).collect();
     let command = match words.as_slice() {
         ["settle"] => return Action::Settle,

@@ -1,0 +1,172 @@
+//! A process: the product's engine and, at one of them, its notifier, over a link to the store and a clock of its own.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::notify::{
+    Backlog, DeliverySettings, HealthSettings, Notifier, Quota, RetrySettings, SubscribeError, Subscription,
+};
+use engine::{Applied, Clock, Engine, EngineError, Ids, Reading};
+use jiff::SignedDuration;
+use presence::Command;
+use store::Store;
+
+use crate::clock::NodeClock;
+use crate::line;
+use crate::wire::{Link, Wire};
+
+/// Subscriptions here are many of one application, each on behalf of somebody else.
+const QUOTA: Quota = Quota { per_user_and_app: 1, per_app_and_tenant: 100 };
+/// How long the ticker waits after a store that did not answer, as in production.
+const TICK_RETRY: SignedDuration = SignedDuration::from_secs(1);
+
+/// A node that runs.
+#[derive(Clone)]
+pub(crate) struct Up {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) notifier: Option<Arc<Notifier>>,
+    pub(crate) clock: Arc<NodeClock>,
+}
+
+/// A step's work.
+pub(crate) type Work = Pin<Box<dyn Future<Output = Done>>>;
+
+/// What a step came to.
+pub(crate) enum Done {
+    Started(Result<Up, EngineError>),
+    Executed(Result<Applied, EngineError>),
+    Read(Result<Reading, EngineError>),
+    /// Of a step that answers nothing that could be checked.
+    Other(Result<(), EngineError>),
+    Created(Result<Arc<Subscription>, SubscribeError>),
+    Renewed(Result<(), SubscribeError>),
+    Ended(Result<(), SubscribeError>),
+}
+
+/// Nothing is given up and no endpoint is judged, so that what is told in the end is exactly what there was.
+pub(crate) fn settings(every: bool) -> DeliverySettings {
+    DeliverySettings {
+        backlog: if every { Backlog::Every } else { Backlog::Newest },
+        retry: RetrySettings { give_up_after: Duration::from_secs(1 << 31), ..RetrySettings::default() },
+        health: HealthSettings { answers_min: u32::MAX, ..HealthSettings::default() },
+        ..DeliverySettings::default()
+    }
+}
+
+/// As `presenced` starts: a clock that is not behind the store, an engine, and where delivery was.
+pub(crate) fn start(
+    wire: Arc<Wire>,
+    ids: Arc<dyn Ids>,
+    ahead: SignedDuration,
+    delivers: Option<DeliverySettings>,
+) -> Work {
+    Box::pin(async move {
+        let store: Arc<dyn Store> = Arc::new(Link(wire.clone()));
+        let floor = match store.latest().await {
+            Ok(floor) => floor,
+            Err(error) => return Done::Started(Err(error.into())),
+        };
+        let clock = Arc::new(NodeClock::new(wire, ahead, floor));
+        let engine = Arc::new(Engine::new(store.clone(), clock.clone()));
+        let mut notifier = None;
+        if let Some(settings) = delivers {
+            match Notifier::open(store, clock.clone(), ids, settings).await {
+                Ok(opened) => notifier = Some(Arc::new(opened)),
+                Err(error) => return Done::Started(Err(error)),
+            }
+        }
+        Done::Started(Ok(Up { engine, notifier, clock }))
+    })
+}
+
+pub(crate) fn execute(up: &Up, person: usize, command: Command) -> Work {
+    let engine = up.engine.clone();
+    Box::pin(async move { Done::Executed(engine.execute(line::key(person), command).await) })
+}
+
+pub(crate) fn read(up: &Up, people: &[usize]) -> Work {
+    let engine = up.engine.clone();
+    let keys: Vec<_> = people.iter().map(|person| line::key(*person)).collect();
+    Box::pin(async move { Done::Read(engine.read(&keys).await) })
+}
+
+pub(crate) fn forget(up: &Up, person: usize) -> Work {
+    let engine = up.engine.clone();
+    Box::pin(async move { Done::Other(engine.forget(line::key(person)).await) })
+}
+
+pub(crate) fn tick(up: &Up) -> Work {
+    let engine = up.engine.clone();
+    Box::pin(async move {
+        loop {
+            match engine.tick().await {
+                Ok(tick) if tick.more => {}
+                outcome => return Done::Other(outcome.map(drop)),
+            }
+        }
+    })
+}
+
+/// The loop of `server/src/loops.rs`: it ends with its node.
+pub(crate) fn ticker(up: &Up) -> Work {
+    let (engine, clock) = (up.engine.clone(), up.clock.clone());
+    Box::pin(async move {
+        loop {
+            match engine.tick().await {
+                Ok(tick) if tick.more => {}
+                Ok(tick) => engine.until_due(tick.next_wake).await,
+                Err(_) => {
+                    let later = clock.peek().saturating_add(TICK_RETRY).unwrap_or(presence::Timestamp::MAX);
+                    clock.sleep_until(later).await;
+                }
+            }
+        }
+    })
+}
+
+pub(crate) fn pump(notifier: &Arc<Notifier>) -> Work {
+    let notifier = notifier.clone();
+    Box::pin(async move {
+        loop {
+            match notifier.pump().await {
+                Ok(true) => {}
+                outcome => return Done::Other(outcome.map(drop)),
+            }
+        }
+    })
+}
+
+pub(crate) fn save(notifier: &Arc<Notifier>) -> Work {
+    let notifier = notifier.clone();
+    Box::pin(async move { Done::Other(notifier.save().await.map(drop)) })
+}
+
+pub(crate) fn create(notifier: &Arc<Notifier>, subscription: Subscription) -> Work {
+    let notifier = notifier.clone();
+    Box::pin(async move { Done::Created(notifier.create(subscription, QUOTA).await) })
+}
+
+pub(crate) fn renew(notifier: &Arc<Notifier>, sub: usize, url: String) -> Work {
+    let notifier = notifier.clone();
+    let renewal = engine::notify::Renewal {
+        notification_url: Some(url),
+        token_expires_at: presence::Timestamp::MAX,
+        ..Default::default()
+    };
+    Box::pin(async move { Done::Renewed(notifier.renew(crate::receivers::id(sub), renewal).await.map(drop)) })
+}
+
+pub(crate) fn end(notifier: &Arc<Notifier>, sub: usize) -> Work {
+    let notifier = notifier.clone();
+    Box::pin(async move { Done::Ended(notifier.delete(crate::receivers::id(sub)).await) })
+}
+
+pub(crate) fn replay(notifier: &Arc<Notifier>, sub: usize) -> Work {
+    let notifier = notifier.clone();
+    Box::pin(async move {
+        let replayed = notifier.replay(crate::receivers::id(sub), store::Position(0)).await;
+        Done::Renewed(replayed.map(drop))
+    })
+}

@@ -1,0 +1,290 @@
+//! The lines of a seed.
+//!
+//! Each seed chooses what its world is and which of all faults there are in it: a run in which everything breaks all the
+//! time explores less than many in which a few things do (swarm testing).
+
+use jiff::SignedDuration;
+use presence::Timestamp;
+
+use crate::line::{Answer, Deed, DiskWill, Event, Fate, FateKind, Line, PEOPLE, StoreKind};
+use crate::people::{Habits, gap};
+use crate::random::Random;
+use crate::timeline::BASE;
+use crate::world::NODES_MAX;
+
+/// Lines of the shortest and of the longest life, besides those that set it up.
+const LINES: (usize, usize) = (12, 90);
+/// Subscriptions of one life.
+const SUBS_MAX: usize = 4;
+const RECEIVERS: usize = 3;
+
+/// What there is in a world.
+struct Swarm {
+    random: Random,
+    habits: Habits,
+    kind: StoreKind,
+    nodes: usize,
+    people: usize,
+    /// What happens, as often as it stands here.
+    happenings: Vec<Happening>,
+    fates: Vec<FateKind>,
+    /// One in so many steps is met by one.
+    fate_every: usize,
+    answers: Vec<Answer>,
+    subs: usize,
+    now: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Happening {
+    Say,
+    Read,
+    Tick,
+    Forget,
+    Deliver,
+    Answer,
+    Save,
+    Subscribe,
+    Move,
+    Unsubscribe,
+    Replay,
+    Restart,
+    PowerLoss,
+    Clock,
+    Failover,
+    Disk,
+    Resume,
+}
+
+/// The lines that follow from a seed.
+pub(crate) fn lines(seed: u64) -> Vec<Line> {
+    let mut random = Random::new(seed);
+    let kind = if random.one_in(4) { StoreKind::Embedded } else { StoreKind::Memory };
+    let every = !random.one_in(3);
+    let nodes = if kind == StoreKind::Embedded { 1 } else { 1 + random.below(NODES_MAX) };
+    let mut happenings = vec![Happening::Say; 6];
+    happenings.extend([Happening::Read, Happening::Read, Happening::Tick]);
+    let watches = random.below(4) > 0;
+    if watches {
+        happenings.extend([Happening::Subscribe; 2]);
+        happenings.extend([Happening::Deliver; 4]);
+        happenings.extend([Happening::Answer; 3]);
+        happenings.push(Happening::Save);
+    }
+    let optional = [
+        (watches, Happening::Move),
+        (watches, Happening::Unsubscribe),
+        (watches && every, Happening::Replay),
+        (true, Happening::Forget),
+        (true, Happening::Restart),
+        (kind == StoreKind::Embedded, Happening::PowerLoss),
+        (kind == StoreKind::Embedded, Happening::Disk),
+        (kind == StoreKind::Memory, Happening::Failover),
+    ];
+    for (is_possible, happening) in optional {
+        if is_possible && random.one_in(2) {
+            happenings.push(happening);
+        }
+    }
+    if random.one_in(3) {
+        happenings.push(Happening::Clock);
+    }
+    let mut fates = Vec::new();
+    for fate in [
+        FateKind::Hold,
+        FateKind::HoldReply,
+        FateKind::Lose,
+        FateKind::LoseReply,
+        FateKind::CrashBefore,
+        FateKind::CrashAfter,
+        FateKind::Storm,
+    ] {
+        if random.one_in(2) {
+            fates.push(fate);
+        }
+    }
+    if fates.iter().any(|fate| matches!(fate, FateKind::Hold | FateKind::HoldReply)) {
+        happenings.extend([Happening::Resume; 2]);
+    }
+    let mut answers = vec![Answer::Taken; 2];
+    for answer in [Answer::Refused, Answer::Lied, Answer::Late, Answer::Silent] {
+        if random.one_in(2) {
+            answers.push(answer);
+        }
+    }
+    let mut swarm = Swarm {
+        habits: Habits::new(&mut random),
+        people: 1 + random.below(PEOPLE.len()),
+        fate_every: random.pick(&[3, 6, 12]),
+        random,
+        kind,
+        nodes,
+        happenings,
+        fates,
+        answers,
+        subs: 0,
+        now: BASE,
+    };
+    let mut lines = vec![swarm.line(Event::Store(kind)), swarm.line(Event::Backlog { every })];
+    for node in 0..nodes {
+        lines.push(swarm.at_node(node, Deed::Start));
+        if swarm.random.one_in(2) {
+            lines.push(swarm.at_node(node, Deed::Ticker));
+        }
+    }
+    let length = LINES.0 + swarm.random.below(LINES.1 - LINES.0);
+    while lines.len() < length {
+        if swarm.random.one_in(2) {
+            swarm.now += gap(&mut swarm.random);
+        }
+        let happening = swarm.random.pick(&swarm.happenings);
+        swarm.happen(happening, &mut lines);
+    }
+    lines
+}
+
+impl Swarm {
+    fn line(&self, event: Event) -> Line {
+        Line { at: self.now, event }
+    }
+
+    fn at_node(&self, node: usize, deed: Deed) -> Line {
+        self.line(Event::Node { node, deed, fates: Vec::new() })
+    }
+
+    /// A step at any node, met by a fate or not.
+    fn step(&mut self, deed: Deed) -> Line {
+        let node = self.random.below(self.nodes);
+        let mut fates = Vec::new();
+        while !self.fates.is_empty() && fates.len() < 2 && self.random.one_in(self.fate_every) {
+            let kind = self.random.pick(&self.fates);
+            let calls = if kind == FateKind::Storm { 20 } else { 6 };
+            fates.push(Fate { kind, call: 1 + self.random.below(calls) as u32 });
+        }
+        self.line(Event::Node { node, deed, fates })
+    }
+
+    fn anybody(&mut self) -> usize {
+        self.random.below(self.people)
+    }
+
+    fn some(&mut self) -> Vec<usize> {
+        let mut some: Vec<usize> = (0..self.people).filter(|_| self.random.one_in(2)).collect();
+        if some.is_empty() {
+            some.push(self.anybody());
+        }
+        some
+    }
+
+    fn happen(&mut self, happening: Happening, lines: &mut Vec<Line>) {
+        let line = match happening {
+            Happening::Say => {
+                let command = self.habits.say(&mut self.random, self.now);
+                let person = self.anybody();
+                self.step(Deed::Do(person, command))
+            }
+            Happening::Read => {
+                let people = self.some();
+                self.step(Deed::Read(people))
+            }
+            Happening::Tick => self.step(Deed::Tick),
+            Happening::Forget => {
+                let person = self.anybody();
+                self.step(Deed::Forget(person))
+            }
+            Happening::Deliver => {
+                // Whoever does not deliver lets it pass.
+                for node in 0..self.nodes {
+                    lines.push(self.at_node(node, Deed::Pump));
+                    lines.push(self.at_node(node, Deed::Plan));
+                }
+                return;
+            }
+            Happening::Answer => {
+                let place = 1 + self.random.below(3);
+                let answer = self.random.pick(&self.answers);
+                self.line(Event::Answer(place, answer))
+            }
+            Happening::Save => self.step(Deed::Save),
+            Happening::Subscribe => {
+                if self.subs == SUBS_MAX {
+                    return;
+                }
+                self.subs += 1;
+                let (people, receiver) = (self.some(), self.random.below(RECEIVERS));
+                // At every node: who does not deliver lets it pass, and a second time it is there already.
+                let deed = Deed::Subscribe { sub: self.subs - 1, people, receiver };
+                for node in 0..self.nodes {
+                    lines.push(self.at_node(node, deed.clone()));
+                }
+                return;
+            }
+            Happening::Move if self.subs > 0 => {
+                let (sub, receiver) = (self.random.below(self.subs), self.random.below(RECEIVERS));
+                self.step(Deed::Move { sub, receiver })
+            }
+            Happening::Unsubscribe if self.subs > 0 => {
+                let sub = self.random.below(self.subs);
+                self.step(Deed::Unsubscribe(sub))
+            }
+            Happening::Replay if self.subs > 0 => {
+                let sub = self.random.below(self.subs);
+                self.step(Deed::Replay(sub))
+            }
+            Happening::Move | Happening::Unsubscribe | Happening::Replay => return,
+            Happening::Restart => {
+                let node = self.random.below(self.nodes);
+                lines.push(self.at_node(node, Deed::Crash));
+                self.come_back(node, lines);
+                return;
+            }
+            Happening::PowerLoss => {
+                lines.push(self.at_node(0, Deed::PowerLoss));
+                self.come_back(0, lines);
+                return;
+            }
+            Happening::Clock => {
+                let node = self.random.below(self.nodes);
+                let ahead = self.random.pick(&[0, 1, -1, 30, 300, -300, 3600]);
+                self.at_node(node, Deed::Clock(SignedDuration::from_secs(ahead)))
+            }
+            Happening::Failover => self.line(Event::Failover),
+            Happening::Disk => {
+                let after = self.random.below(24) as u64;
+                let will = self.random.pick(&[
+                    DiskWill::Fails(after),
+                    DiskWill::Stops(after),
+                    DiskWill::Unsynced,
+                    DiskWill::Works,
+                    DiskWill::Works,
+                ]);
+                self.line(Event::Disk(will))
+            }
+            Happening::Resume => {
+                let place = 1 + self.random.below(3);
+                self.line(Event::Resume(place))
+            }
+        };
+        let is_crashing = matches!(&line.event, Event::Node { fates, .. }
+            if fates.iter().any(|fate| matches!(fate.kind, FateKind::CrashBefore | FateKind::CrashAfter)));
+        let node = if let Event::Node { node, .. } = &line.event { *node } else { 0 };
+        lines.push(line);
+        if is_crashing || (self.kind == StoreKind::Embedded && happening == Happening::Disk) {
+            self.come_back(node, lines);
+        }
+    }
+
+    /// Sooner or later a node that is gone comes back; to one that is there this is nothing.
+    fn come_back(&mut self, node: usize, lines: &mut Vec<Line>) {
+        if self.random.one_in(3) {
+            let node = self.random.below(self.nodes);
+            let command = self.habits.say(&mut self.random, self.now);
+            let person = self.anybody();
+            lines.push(self.at_node(node, Deed::Do(person, command)));
+        }
+        lines.push(self.at_node(node, Deed::Start));
+        if self.random.one_in(2) {
+            lines.push(self.at_node(node, Deed::Ticker));
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! What lies between the nodes and their store: every call a step makes passes here, and the world decides when and
+//! whether it arrives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use presence::{Timestamp, UserKey};
+use store::{Commit, Document, DocumentKind, LogRead, Position, Store, StoreError, Stored, Version};
+use tokio::sync::{oneshot, watch};
+
+/// Names a step that was begun.
+pub(crate) type StepId = usize;
+
+/// A call to a store, as a value.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    Load(Vec<UserKey>),
+    Commit(Commit),
+    Due(Timestamp, usize),
+    NextWake,
+    Latest,
+    ReadLog(Position, usize),
+    TrimLog(Timestamp),
+    Documents(DocumentKind),
+    PutDocuments(Vec<Document>),
+}
+
+impl Op {
+    /// Whether it changes anything durable.
+    pub(crate) fn is_write(&self) -> bool {
+        matches!(self, Self::Commit(_) | Self::PutDocuments(_))
+    }
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    Loaded(Vec<Stored>),
+    Committed(Version),
+    Users(Vec<UserKey>),
+    Instant(Option<Timestamp>),
+    Log(LogRead),
+    Documents(Vec<Document>),
+    Done,
+}
+
+pub(crate) type Outcome = Result<Reply, StoreError>;
+
+/// A call on its way.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) step: StepId,
+    /// The how manieth of its step, from 1.
+    pub(crate) number: u32,
+    /// The how manieth commit of its step, if it is one.
+    pub(crate) commit_number: u32,
+    /// What the step last read from its clock.
+    pub(crate) now: Timestamp,
+    pub(crate) op: Op,
+    pub(crate) reply: oneshot::Sender<Outcome>,
+}
+
+/// The calls on their way, and whose they are.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    state: Mutex<State>,
+    /// The end of the log, as far as anybody may know of it.
+    pub(crate) log_end: watch::Sender<Position>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// True time.
+    now: Timestamp,
+    /// Whoever is being polled.
+    step: StepId,
+    outgoing: Vec<Call>,
+    /// Calls, commits and the last reading of a clock, of each step.
+    of_step: BTreeMap<StepId, (u32, u32, Timestamp)>,
+}
+
+impl Wire {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        let state = State { now, step: 0, outgoing: Vec::new(), of_step: BTreeMap::new() };
+        Self { state: Mutex::new(state), log_end: watch::Sender::default() }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.state.lock().now
+    }
+
+    pub(crate) fn set_now(&self, now: Timestamp) {
+        self.state.lock().now = now;
+    }
+
+    /// What is called from now on is this step's.
+    pub(crate) fn enter(&self, step: StepId) {
+        self.state.lock().step = step;
+    }
+
+    /// A clock was read.
+    pub(crate) fn clock_was_read(&self, at: Timestamp) {
+        let mut state = self.state.lock();
+        let step = state.step;
+        state.of_step.entry(step).or_insert((0, 0, at)).2 = at;
+    }
+
+    /// What the step last read from its clock.
+    pub(crate) fn read_by(&self, step: StepId) -> Timestamp {
+        self.state.lock().of_step.get(&step).map_or(Timestamp::MIN, |of| of.2)
+    }
+
+    /// The calls that were made since the last time.
+    pub(crate) fn outgoing(&self) -> Vec<Call> {
+        std::mem::take(&mut self.state.lock().outgoing)
+    }
+
+    async fn call(&self, op: Op) -> Outcome {
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut state = self.state.lock();
+            let (step, now) = (state.step, state.now);
+            let of = state.of_step.entry(step).or_insert((0, 0, now));
+            of.0 += 1;
+            of.1 += u32::from(matches!(op, Op::Commit(_)));
+            let (number, commit_number, now) = *of;
+            state.outgoing.push(Call { step, number, commit_number, now, op, reply });
+        }
+        answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the connection was lost".into())))
+    }
+}
+
+/// A node's end of the wire.
+#[derive(Debug)]
+pub(crate) struct Link(pub(crate) Arc<Wire>);
+
+/// A reply of another kind than was asked for.
+fn mixed_up() -> StoreError {
+    StoreError::Corrupt("the reply to another question".into())
+}
+
+#[async_trait]
+impl Store for Link {
+    async fn load(&self, users: &[UserKey]) -> Result<Vec<Stored>, StoreError> {
+        match self.0.call(Op::Load(users.to_vec())).await? {
+            Reply::Loaded(stored) => Ok(stored),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {
+        match self.0.call(Op::Commit(commit)).await? {
+            Reply::Committed(version) => Ok(version),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<UserKey>, StoreError> {
+        match self.0.call(Op::Due(now, max)).await? {
+            Reply::Users(users) => Ok(users),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
+        match self.0.call(Op::NextWake).await? {
+            Reply::Instant(at) => Ok(at),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    async fn latest(&self) -> Result<Option<Timestamp>, StoreError> {
+        match self.0.call(Op::Latest).await? {
+            Reply::Instant(at) => Ok(at),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    async fn read_log(&self, after: Position, max: usize) -> Result<LogRead, StoreError> {
+        match self.0.call(Op::ReadLog(after, max)).await? {
+            Reply::Log(read) => Ok(read),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    fn log_end(&self) -> watch::Receiver<Position> {
+        self.0.log_end.subscribe()
+    }
+
+    async fn trim_log(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.0.call(Op::TrimLog(now)).await.map(drop)
+    }
+
+    async fn documents(&self, kind: DocumentKind) -> Result<Vec<Document>, StoreError> {
+        match self.0.call(Op::Documents(kind)).await? {
+            Reply::Documents(documents) => Ok(documents),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    async fn put_documents(&self, documents: Vec<Document>) -> Result<(), StoreError> {
+        self.0.call(Op::PutDocuments(documents)).await.map(drop)
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// Carries a call out.
+pub(crate) async fn perform(store: Arc<dyn Store>, op: Op) -> Outcome {
+    Ok(match op {
+        Op::Load(users) => Reply::Loaded(store.load(&users).await?),
+        Op::Commit(commit) => Reply::Committed(store.commit(commit).await?),
+        Op::Due(now, max) => Reply::Users(store.due(now, max).await?),
+        Op::NextWake => Reply::Instant(store.next_wake().await?),
+        Op::Latest => Reply::Instant(store.latest().await?),
+        Op::ReadLog(after, max) => Reply::Log(store.read_log(after, max).await?),
+        Op::TrimLog(now) => {
+            store.trim_log(now).await?;
+            Reply::Done
+        }
+        Op::Documents(kind) => Reply::Documents(store.documents(kind).await?),
+        Op::PutDocuments(documents) => {
+            store.put_documents(documents).await?;
+            Reply::Done
+        }
+    })
+}
