@@ -47,7 +47,11 @@ impl Engine {
                     return Ok(Applied { presence, version, now, outcome });
                 }
                 Err(StoreError::Conflict) => {} // Someone else won: decide again on fresh data.
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    // It may have been kept all the same, and then its wish to be woken was, too.
+                    self.nudge(wake_at);
+                    return Err(error.into());
+                }
             }
         }
         Err(EngineError::Contention)
