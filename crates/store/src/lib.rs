@@ -130,17 +130,23 @@ pub enum DocumentKind {
     TenantSettings,
     /// A random key of this store's, by its purpose.
     Secret,
+    /// A lifecycle notification that is still to be delivered.
+    LifecycleEvent,
+    /// The keys an issuer of others last gave.
+    IssuerKeys,
 }
 
 impl DocumentKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::DirectoryUser,
         Self::Subscription,
         Self::DeliveryCursor,
         Self::Application,
         Self::TenantSettings,
         Self::Secret,
+        Self::LifecycleEvent,
+        Self::IssuerKeys,
     ];
 }
 

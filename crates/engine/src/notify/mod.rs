@@ -9,6 +9,7 @@
 //! What goes over the wire, its encryption and the sockets are the [`Sink`]'s; who may subscribe is the server's.
 
 mod health;
+mod lifecycle;
 mod queue;
 mod retry;
 mod subscribe;
@@ -33,6 +34,7 @@ pub use subscription::{
     USERS_PER_SUBSCRIPTION_MAX,
 };
 
+use self::lifecycle::{Kept, LifecycleKey, fired_until_document};
 use self::queue::Queue;
 use crate::{Clock, EngineError, Ids};
 
@@ -91,7 +93,7 @@ impl Default for DeliverySettings {
 }
 
 /// A lifecycle event. Source: change-notifications §8.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LifecycleEvent {
     /// The token or the subscription is about to end.
     ReauthorizationRequired,
@@ -270,11 +272,32 @@ pub struct Notifier {
     changed: Notify,
 }
 
-/// What is kept of cursors.
+/// What is kept of cursors and lifecycle events.
 #[derive(Default)]
 struct Saved {
     read: Option<Position>,
     lagging: std::collections::BTreeSet<SubscriptionId>,
+    lifecycle: std::collections::BTreeSet<LifecycleKey>,
+    fired_until: Option<Timestamp>,
+}
+
+impl Saved {
+    /// Takes note of which of these events were put or deleted.
+    fn lifecycle_written(
+        &mut self,
+        events: &std::collections::BTreeSet<LifecycleKey>,
+        written: &[(Vec<u8>, bool)],
+    ) {
+        let written: std::collections::HashMap<&[u8], bool> =
+            written.iter().map(|(key, is_kept)| (&**key, *is_kept)).collect();
+        for event in events {
+            match written.get(&*event.deletion().key) {
+                Some(true) => drop(self.lifecycle.insert(*event)),
+                Some(false) => drop(self.lifecycle.remove(event)),
+                None => {}
+            }
+        }
+    }
 }
 
 const TURNS: usize = 64;
@@ -309,6 +332,17 @@ impl Notifier {
             }
         }
         let now = clock.now();
+        let mut events = Vec::new();
+        for document in store.documents(DocumentKind::LifecycleEvent).await? {
+            match Kept::from_document(&document).ok_or_else(|| damaged("a lifecycle event"))? {
+                Kept::FiredUntil(at) => saved.fired_until = Some(at),
+                Kept::Event { key, subscription } => {
+                    saved.lifecycle.insert(key);
+                    events.push((key, subscription.map(Arc::new)));
+                }
+            }
+        }
+        queue.fired_until = Some(saved.fired_until.unwrap_or(Timestamp::MIN));
         let end = *store.log_end().borrow();
         let mut read = end;
         for document in store.documents(DocumentKind::Subscription).await? {
@@ -323,6 +357,13 @@ impl Notifier {
             let from = kept.max(subscription.created_after);
             read = read.min(from);
             queue.insert(subscription, from, true, now);
+        }
+        for (key, subscription) in events {
+            let of = queue.feeds.get(&key.subscription).map(|feed| Arc::clone(&feed.subscription));
+            match subscription.or(of) {
+                Some(subscription) => queue.restore(key, subscription, now),
+                None => drop(queue.lifecycle_moved.insert(key)),
+            }
         }
         queue.resume(read, end, now);
         Ok(Self {
@@ -410,10 +451,19 @@ impl Notifier {
     /// [`EngineError::Store`]; the next call writes it.
     pub async fn save(&self) -> Result<bool, EngineError> {
         let mut saved = self.saving.lock().await;
-        let (read, moved, ended, mut documents) = {
+        let (read, moved, ended, lifecycle, fired_until, mut documents) = {
             let mut queue = self.queue.lock();
             let (moved, ended) = (std::mem::take(&mut queue.moved), std::mem::take(&mut queue.ended));
+            let lifecycle = std::mem::take(&mut queue.lifecycle_moved);
             let mut documents = Vec::new();
+            // With the cursors or not at all: what is told as missed must not be waited for any more, nor forgotten.
+            for key in &lifecycle {
+                match (queue.lifecycle.get(key), saved.lifecycle.contains(key)) {
+                    (Some(subscription), false) => documents.push(key.to_document(subscription)),
+                    (None, true) => documents.push(key.deletion()),
+                    (Some(_), true) | (None, false) => {}
+                }
+            }
             for id in &moved {
                 match queue.feeds.get(id).and_then(|feed| feed.cursor(queue.read)) {
                     Some(cursor) => documents.push(cursor_document(id.0.as_bytes(), Some(cursor))),
@@ -423,8 +473,13 @@ impl Notifier {
                     None => {}
                 }
             }
-            (queue.read, moved, ended, documents)
+            (queue.read, moved, ended, lifecycle, queue.fired_until, documents)
         };
+        if fired_until > saved.fired_until
+            && let Some(at) = fired_until.filter(|at| *at > Timestamp::MIN)
+        {
+            documents.push(fired_until_document(at));
+        }
         for id in &ended {
             documents.push(Document {
                 kind: DocumentKind::Subscription,
@@ -438,19 +493,23 @@ impl Notifier {
         if documents.is_empty() {
             return Ok(false);
         }
-        let lagging: Vec<(Vec<u8>, bool)> = documents
-            .iter()
-            .filter(|d| d.kind == DocumentKind::DeliveryCursor)
-            .map(|d| (d.key.clone(), d.body.is_some()))
-            .collect();
+        let written = |kind: DocumentKind| -> Vec<(Vec<u8>, bool)> {
+            let of_kind = documents.iter().filter(|document| document.kind == kind);
+            of_kind.map(|document| (document.key.clone(), document.body.is_some())).collect()
+        };
+        let lagging = written(DocumentKind::DeliveryCursor);
+        let kept_events = written(DocumentKind::LifecycleEvent);
         // The common cursor counts for whoever has none of its own, so all of them are kept together or not at all.
         if let Err(error) = self.store.put_documents(documents).await {
             let mut queue = self.queue.lock();
             queue.moved.extend(moved);
             queue.ended.extend(ended);
+            queue.lifecycle_moved.extend(lifecycle);
             return Err(error.into());
         }
         saved.read = Some(read);
+        saved.fired_until = fired_until;
+        saved.lifecycle_written(&lifecycle, &kept_events);
         for (key, lags) in lagging {
             if let Ok(id) = Uuid::from_slice(&key) {
                 if lags {

@@ -11,6 +11,7 @@ use presence::{AppId, Change, TenantId, Timestamp, UserKey};
 use store::{LogEntry, Position};
 
 use super::health::{Admission, Health, State};
+use super::lifecycle::LifecycleKey;
 use super::subscription::SubscriptionEvent;
 use super::{
     Attempt, Backlog, DELIVERY_LOG_MAX, DeliverySettings, ENDPOINTS_MAX, EVERY_BACKLOG_MAX,
@@ -42,6 +43,12 @@ pub(super) struct Queue {
     pub(super) moved: BTreeSet<SubscriptionId>,
     /// Subscriptions that ended by time: what is kept of them can go.
     pub(super) ended: Vec<SubscriptionId>,
+    /// Lifecycle events that are still to be told, and the subscriptions they are of: those may be gone by then.
+    pub(super) lifecycle: BTreeMap<LifecycleKey, Arc<Subscription>>,
+    /// Of them, what came or went since it was last kept.
+    pub(super) lifecycle_moved: BTreeSet<LifecycleKey>,
+    /// Up to here time has done to subscriptions what it does. What it did while nobody looked is done after a restart.
+    pub(super) fired_until: Option<Timestamp>,
     pub(super) attempts: VecDeque<Attempt>,
     counter: u64,
 }
@@ -138,7 +145,22 @@ impl Queue {
             is_missed_told: false,
         };
         self.feeds.insert(id, feed);
-        self.set_timer(id, now);
+        let looked_until = self.fired_until.map_or(now, |until| until.min(now));
+        self.set_timer(id, looked_until);
+    }
+
+    /// Takes up a lifecycle event that was kept when it came up.
+    pub(super) fn restore(&mut self, key: LifecycleKey, subscription: Arc<Subscription>, now: Timestamp) {
+        if key.event == LifecycleEvent::Missed
+            && let Some(feed) = self.feeds.get_mut(&key.subscription)
+        {
+            feed.is_missed_told = true;
+        }
+        if self.settings.retry.may_try(key.at, now) {
+            self.offer(subscription, Notice::Lifecycle { event: key.event, at: key.at }, now);
+        }
+        // Kept already; and if it is too old to be told, there is something to forget.
+        self.lifecycle_moved.insert(key);
     }
 
     /// Goes on from `read` after a restart, with the log ending at `end`.
@@ -311,7 +333,7 @@ impl Queue {
     fn begin(&mut self, url: &Arc<str>, now: Timestamp) -> Option<Post> {
         let target = self.targets.get_mut(url)?;
         let mut items = Vec::new();
-        let (mut given_up, mut paused) = (Vec::new(), Vec::new());
+        let (mut given_up, mut paused, mut over) = (Vec::new(), Vec::new(), Vec::new());
         while items.len() < ITEMS_PER_POST_MAX
             && let Some((order, mut item)) = target.pop()
         {
@@ -326,6 +348,7 @@ impl Queue {
                     Notice::Lifecycle { event: LifecycleEvent::SubscriptionRemoved, .. }
                 );
             if !is_wanted || item.subscription.is_expired(now) {
+                over.extend(item.lifecycle_key());
                 continue;
             }
             if item.first_tried_at.is_some_and(|first| !self.settings.retry.may_try(first, now)) {
@@ -354,10 +377,14 @@ impl Queue {
             }
         }
         for item in given_up {
+            over.extend(item.lifecycle_key());
             if let Notice::Change { position, .. } = item.notice {
                 self.done(item.subscription.id, position);
                 self.miss(item.subscription.id, now);
             }
+        }
+        for key in over {
+            self.settle_lifecycle(key);
         }
         if items.is_empty() {
             return None;
@@ -452,12 +479,17 @@ impl Queue {
             }
         }
         for (id, notice) in settled {
-            if let Notice::Change { position, .. } = notice {
-                self.done(id, position);
-                if next_try.is_none()
-                    && let Some(feed) = self.feeds.get_mut(&id)
-                {
-                    feed.is_missed_told = false;
+            match notice {
+                Notice::Change { position, .. } => {
+                    self.done(id, position);
+                    if next_try.is_none()
+                        && let Some(feed) = self.feeds.get_mut(&id)
+                    {
+                        feed.is_missed_told = false;
+                    }
+                }
+                Notice::Lifecycle { event, at } => {
+                    self.settle_lifecycle(LifecycleKey { subscription: id, event, at });
                 }
             }
         }
@@ -480,6 +512,10 @@ impl Queue {
         let ready_at = match health.admit(&settings.health, now) {
             Admission::Now | Admission::Probe => now,
             Admission::At(at) => at,
+            // That something was dropped must not be dropped, too: it waits until the endpoint is looked at again.
+            Admission::Drop if notice.user().is_none() => {
+                now.saturating_add(settings.health.window).unwrap_or(Timestamp::MAX)
+            }
             Admission::Drop => return self.dropped(id, notice, now),
         };
         if target.pending.len() >= TARGET_BACKLOG_MAX {
@@ -493,7 +529,12 @@ impl Queue {
             replaced.extend(target.newest.get(&(id, user)).and_then(|order| target.pending.remove(order)));
         }
         self.counter += 1;
-        target.put(self.counter, Item { subscription, notice, ready_at, first_tried_at: None });
+        let item = Item { subscription, notice, ready_at, first_tried_at: None };
+        if let Some(key) = item.lifecycle_key() {
+            self.lifecycle.insert(key, Arc::clone(&item.subscription));
+            self.lifecycle_moved.insert(key);
+        }
+        target.put(self.counter, item);
         let overflows = self.feeds.get(&id).is_some_and(|feed| feed.outstanding.len() > EVERY_BACKLOG_MAX);
         if overflows {
             replaced.extend(target.collapse(Some(id)));
@@ -514,6 +555,11 @@ impl Queue {
             self.done(id, position);
             self.miss(id, now);
         }
+    }
+
+    fn settle_lifecycle(&mut self, key: LifecycleKey) {
+        self.lifecycle.remove(&key);
+        self.lifecycle_moved.insert(key);
     }
 
     fn done(&mut self, id: SubscriptionId, position: Position) {
@@ -561,6 +607,7 @@ impl Queue {
             match subscription.next_event(before) {
                 Some((_, SubscriptionEvent::Remind)) if !subscription.is_expired(now) => {
                     let event = LifecycleEvent::ReauthorizationRequired;
+                    self.fired_until = self.fired_until.max(Some(now));
                     self.offer(subscription, Notice::Lifecycle { event, at }, now);
                 }
                 Some((_, SubscriptionEvent::Expire)) => {
@@ -631,6 +678,15 @@ impl Queue {
 }
 
 impl Item {
+    fn lifecycle_key(&self) -> Option<LifecycleKey> {
+        match self.notice {
+            Notice::Change { .. } => None,
+            Notice::Lifecycle { event, at } => {
+                Some(LifecycleKey { subscription: self.subscription.id, event, at })
+            }
+        }
+    }
+
     fn change(&self) -> Option<(Position, UserKey, Change)> {
         match self.notice {
             Notice::Change { position, user, change } => Some((position, user, change)),

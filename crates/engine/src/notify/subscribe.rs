@@ -6,7 +6,7 @@ use presence::{AppId, TenantId, Timestamp, UserId};
 use store::{LOG_READ_MAX, LogRead, Position, StoreError};
 
 use super::{
-    Certificate, LifecycleEvent, Notice, Notifier, Subscription, SubscriptionId, TURNS,
+    Certificate, LifecycleEvent, LifecycleKey, Notice, Notifier, Subscription, SubscriptionId, TURNS,
     USERS_PER_SUBSCRIPTION_MAX, cursor_document,
 };
 
@@ -199,7 +199,7 @@ impl Notifier {
     /// # Errors
     /// As [`renew`](Self::renew).
     pub async fn delete(&self, id: SubscriptionId) -> Result<(), SubscribeError> {
-        self.end(id).await.map(drop)
+        self.end(id, None).await.map(drop)
     }
 
     /// Ends a subscription because somebody else wants it, and tells its owner `subscriptionRemoved`.
@@ -207,9 +207,10 @@ impl Notifier {
     /// # Errors
     /// As [`renew`](Self::renew).
     pub async fn remove(&self, id: SubscriptionId) -> Result<(), SubscribeError> {
-        let subscription = self.end(id).await?;
         let now = self.clock.now();
-        let notice = Notice::Lifecycle { event: LifecycleEvent::SubscriptionRemoved, at: now };
+        let key = LifecycleKey { subscription: id, event: LifecycleEvent::SubscriptionRemoved, at: now };
+        let subscription = self.end(id, Some(key)).await?;
+        let notice = Notice::Lifecycle { event: key.event, at: now };
         self.queue.lock().offer(subscription, notice, now);
         self.changed.notify_one();
         Ok(())
@@ -255,14 +256,22 @@ impl Notifier {
         Ok(looked)
     }
 
-    async fn end(&self, id: SubscriptionId) -> Result<Arc<Subscription>, SubscribeError> {
+    /// Ends a subscription, and keeps in the same breath what is to be told of that, if there is somewhere to tell it.
+    async fn end(
+        &self,
+        id: SubscriptionId,
+        told: Option<LifecycleKey>,
+    ) -> Result<Arc<Subscription>, SubscribeError> {
         let _turn = self.turns[id.0.as_u128() as usize % TURNS].lock().await;
         let subscription = self.get(id).ok_or(SubscribeError::NotFound)?;
         // Under the same lock as the cursors: one that is written later would stay for good.
         let mut saved = self.saving.lock().await;
-        let documents = vec![subscription.deletion(), cursor_document(id.0.as_bytes(), None)];
+        let mut documents = vec![subscription.deletion(), cursor_document(id.0.as_bytes(), None)];
+        let told = told.filter(|_| subscription.lifecycle_notification_url.is_some());
+        documents.extend(told.map(|key| key.to_document(&subscription)));
         self.store.put_documents(documents).await?;
         saved.lagging.remove(&id);
+        saved.lifecycle.extend(told);
         self.queue.lock().remove(id).ok_or(SubscribeError::NotFound)
     }
 }

@@ -485,3 +485,101 @@ async fn a_slow_endpoint_gets_probes_at_once_and_the_rest_ten_minutes_later_in_o
     world.advance(1);
     assert_eq!(positions(&world.deliver().await), [4, 5]);
 }
+
+/// What was posted of lifecycle events, and under which ids.
+fn lifecycle_ids(posts: &[Post]) -> Vec<(LifecycleEvent, Uuid)> {
+    let items = posts.iter().flat_map(|post| &post.items);
+    items
+        .filter_map(|item| match item.notice {
+            Notice::Lifecycle { event, .. } => Some((event, item.notification_id)),
+            Notice::Change { .. } => None,
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_lifecycle_event_is_told_also_after_a_kill_at_any_moment_and_once_it_was_taken_no_more() {
+    let mut world = World::new(DeliverySettings::default()).await;
+    let id = SubscriptionId(Uuid::from_u128(1));
+    world.notifier.create(world.subscription(1, &[1], "https://a.example/"), QUOTA).await.unwrap();
+    // Killed before anything of the reminder was kept, after it was, and before the answer was.
+    world.advance(46 * 60);
+    let first = lifecycle_ids(&world.plan().await);
+    assert_eq!(first.len(), 1);
+    world.restart().await;
+    assert_eq!(lifecycle_ids(&world.plan().await), first);
+    world.notifier.save().await.unwrap();
+    world.restart().await;
+    assert_eq!(lifecycle_ids(&world.deliver().await), first, "under the same id");
+    world.restart().await;
+    assert_eq!(lifecycle_ids(&world.deliver().await), first, "its delivery was not kept");
+    world.notifier.save().await.unwrap();
+    world.restart().await;
+    assert_eq!(lifecycle_ids(&world.deliver().await), []);
+
+    // The removal is kept with the event: nothing of the subscription is left to look at.
+    world.notifier.remove(id).await.unwrap();
+    world.restart().await;
+    assert!(world.notifier.get(id).is_none());
+    let post = world.plan().await.remove(0);
+    assert_eq!(events(std::slice::from_ref(&post)), [LifecycleEvent::SubscriptionRemoved]);
+    assert_eq!(&*post.url, "https://a.example//lifecycle");
+    world.notifier.finish(post.id, &failed(), SECOND);
+    world.notifier.save().await.unwrap();
+    world.restart().await;
+    assert_eq!(lifecycle_ids(&world.deliver().await).len(), 1);
+    world.notifier.save().await.unwrap();
+    world.restart().await;
+    assert_eq!(lifecycle_ids(&world.deliver().await), []);
+    let left = world.store.documents(store::DocumentKind::LifecycleEvent).await.unwrap();
+    assert_eq!(left.len(), 1, "only the instant up to which reminders were sent: {left:?}");
+}
+
+#[tokio::test]
+async fn what_was_missed_is_told_after_a_kill_and_an_owner_who_deletes_is_told_nothing() {
+    let mut world = World::new(DeliverySettings::default()).await;
+    for id in [1, 2] {
+        let mut new = world.subscription(id, &[1], &format!("https://{id}.example/"));
+        (new.expires_at, new.token_expires_at) = (Timestamp::MAX, Timestamp::MAX);
+        world.notifier.create(new, QUOTA).await.unwrap();
+    }
+    world.set(1, SessionPair::InACall).await;
+    for post in world.plan().await {
+        world.notifier.finish(post.id, &failed(), SECOND);
+    }
+    world.advance(5 * 3_600);
+    assert_eq!(events(&world.plan().await).len(), 0, "given up, which the next plan tells");
+    assert_eq!(events(&world.plan().await).len(), 2);
+    world.notifier.save().await.unwrap();
+    world.notifier.delete(SubscriptionId(Uuid::from_u128(2))).await.unwrap();
+    world.restart().await;
+    let told = world.deliver().await;
+    assert_eq!((events(&told), positions(&told)), (vec![LifecycleEvent::Missed], vec![]));
+    world.notifier.save().await.unwrap();
+    assert_eq!(world.store.documents(store::DocumentKind::LifecycleEvent).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn while_an_endpoint_is_dropped_its_changes_are_and_that_they_were_is_told_later() {
+    let settings = DeliverySettings {
+        health: HealthSettings { answers_min: 2, probes_max: 1, ..HealthSettings::default() },
+        ..DeliverySettings::default()
+    };
+    let world = World::new(settings).await;
+    let mut new = world.subscription(1, &[1], "https://a.example/");
+    (new.expires_at, new.token_expires_at) = (Timestamp::MAX, Timestamp::MAX);
+    world.notifier.create(new, QUOTA).await.unwrap();
+    for pair in [SessionPair::InACall, SessionPair::Away] {
+        world.set(1, pair).await;
+        for post in world.plan().await {
+            world.notifier.finish(post.id, &Outcome::Delivered { status: 200 }, Duration::from_secs(11));
+        }
+    }
+    world.set(1, SessionPair::Presenting).await;
+    assert!(world.deliver().await.is_empty());
+    world.advance(599);
+    assert!(world.deliver().await.is_empty());
+    world.advance(1);
+    let told = world.deliver().await;
+    assert_eq!((events(&told), positions(&told)), (vec![LifecycleEvent::Missed], vec![]));
+}

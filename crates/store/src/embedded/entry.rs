@@ -253,6 +253,8 @@ const fn kind_code(kind: DocumentKind) -> u8 {
         DocumentKind::Application => 4,
         DocumentKind::TenantSettings => 5,
         DocumentKind::Secret => 6,
+        DocumentKind::LifecycleEvent => 7,
+        DocumentKind::IssuerKeys => 8,
     }
 }
 
@@ -264,6 +266,8 @@ const fn kind_of(code: u8) -> Result<DocumentKind, Malformed> {
         4 => Ok(DocumentKind::Application),
         5 => Ok(DocumentKind::TenantSettings),
         6 => Ok(DocumentKind::Secret),
+        7 => Ok(DocumentKind::LifecycleEvent),
+        8 => Ok(DocumentKind::IssuerKeys),
         _ => Err(Malformed),
     }
 }
