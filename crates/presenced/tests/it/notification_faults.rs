@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex};
+use std::time::Duration;
 
 use identity::{ContentKey, EncryptedContent};
 use serde_json::{Value, json};
@@ -28,6 +29,12 @@ const USERS: usize = 6;
 const WRITERS: usize = 3;
 /// A round ends after a random number of writes, at most this many.
 const WRITES_MAX: u64 = 40;
+/// How long a receiver is gone that comes back.
+const GONE_FOR: Duration = Duration::from_millis(50);
+/// How long an answer takes that still counts, and one that does not: a first attempt has 3 s.
+const LATE: Duration = Duration::from_millis(150);
+const TOO_LATE: Duration = Duration::from_millis(3_500);
+const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
 /// How far the clock moves in one round, in seconds: all rounds together stay within a day, for which the log is kept.
 const SECONDS_MAX: u64 = 6 * 60;
 
@@ -319,7 +326,7 @@ fn settle(
             let wanted = of_users(&log, users).values().map(Vec::len).sum::<usize>();
             let lacks = |items: &mut Vec<Value>| Receiver::distinct(items) < wanted;
             let items = receiver.items.lock().unwrap();
-            let patience = std::time::Duration::from_secs(2);
+            let patience = Duration::from_secs(2);
             !receiver.grown.wait_timeout_while(items, patience, lacks).unwrap().1.timed_out()
         });
         // The clock goes by itself too.
@@ -392,9 +399,19 @@ impl Receiver {
         let mut dice = seed;
         let serving = receiver.clone();
         std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (serving, dice) = (serving.clone(), next(&mut dice));
-                std::thread::spawn(move || serving.serve(stream, dice));
+            let mut listener = listener;
+            loop {
+                let Ok((stream, _)) = listener.accept() else { continue };
+                let (of_stream, dice_of_stream) = (serving.clone(), next(&mut dice));
+                std::thread::spawn(move || of_stream.serve(stream, dice_of_stream));
+                if !serving.is_healthy.load(Ordering::SeqCst) && next(&mut dice).is_multiple_of(30) {
+                    // Gone altogether, and back where it was: meanwhile connections are refused.
+                    drop(listener);
+                    std::thread::sleep(GONE_FOR);
+                    listener = std::iter::repeat_with(|| TcpListener::bind(serving.address))
+                        .find_map(Result::ok)
+                        .unwrap();
+                }
             }
         });
         receiver
@@ -417,7 +434,12 @@ impl Receiver {
             }
             self.take(&body);
             let answer = match if healthy { 0 } else { next(&mut dice) % 100 } {
-                0..=59 => "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n",
+                0..=54 => ACCEPTED,
+                // Late, but in time: nothing more comes on this connection meanwhile.
+                55..=59 => {
+                    wait(&mut stream, LATE);
+                    ACCEPTED
+                }
                 60..=69 => "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n",
                 70..=76 => "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n",
                 77..=82 => "HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n",
@@ -426,10 +448,15 @@ impl Receiver {
                     let _ = answer_to.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
                     return;
                 }
-                89..=90 => {
+                89 => {
                     // No answer at all: the server, or its time limit, ends the connection.
                     let _ = stream.read(&mut [0]);
                     return;
+                }
+                90 => {
+                    // Taken, but the answer comes when the server no longer waits for it.
+                    wait(&mut stream, TOO_LATE);
+                    ACCEPTED
                 }
                 91..=95 => "HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n",
                 _ => return,
@@ -469,6 +496,13 @@ impl Receiver {
         let changes = items.iter().filter(|item| item["lifecycleEvent"].is_null());
         changes.filter_map(|item| item["id"].as_str()).collect::<HashSet<_>>().len()
     }
+}
+
+/// Waits for so long, or until the server ends the connection.
+fn wait(stream: &mut BufReader<TcpStream>, how_long: Duration) {
+    let _ = stream.get_ref().set_read_timeout(Some(how_long));
+    let _ = stream.fill_buf();
+    let _ = stream.get_ref().set_read_timeout(None);
 }
 
 fn decode(text: &str) -> String {
