@@ -75,14 +75,15 @@ pub(crate) fn user_of_realm(rest: &str) -> Option<&str> {
 
 /// How the tenant a client names is written in the answer: the three fixed aliases as they are, the GUID and domain
 /// names as the GUID. Case does not matter.
-pub(crate) fn tenant_segment(config: &IssuerConfig, named: &str) -> Result<String, Refusal> {
+pub(crate) fn tenant_segment(issuer: &Issuer, named: &str) -> Result<String, Refusal> {
     const ALIASES: [&str; 3] = ["common", "organizations", "consumers"];
     if let Some(alias) = ALIASES.into_iter().find(|alias| alias.eq_ignore_ascii_case(named)) {
         return Ok(alias.to_owned());
     }
-    let is_ours = named.parse::<TenantId>() == Ok(config.tenant)
-        || config.domains.iter().any(|domain| domain.eq_ignore_ascii_case(named));
-    if is_ours { Ok(config.tenant.to_string()) } else { Err(Refusal::UnknownTenant(named.to_owned())) }
+    let tenant = issuer.config.tenant;
+    let is_ours = named.parse::<TenantId>() == Ok(tenant)
+        || issuer.domains.load().iter().any(|domain| domain.eq_ignore_ascii_case(named));
+    if is_ours { Ok(tenant.to_string()) } else { Err(Refusal::UnknownTenant(named.to_owned())) }
 }
 
 /// An OpenID configuration. Only what exists is advertised, with one exception: MSAL Python demands an
@@ -181,7 +182,8 @@ struct InstanceMetadata {
 
 /// Instance discovery. The tenant is the first segment of the `authorization_endpoint` asked about. Ports are not
 /// compared, since MSAL Python leaves them out there (identity B.2).
-pub(crate) fn instance(config: &IssuerConfig, base_url: &str, query: &str) -> Result<Instance, Refusal> {
+pub(crate) fn instance(issuer: &Issuer, base_url: &str, query: &str) -> Result<Instance, Refusal> {
+    let config = &issuer.config;
     let asked = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "authorization_endpoint");
     let tenant = match asked {
         None => "common".to_owned(),
@@ -192,7 +194,7 @@ pub(crate) fn instance(config: &IssuerConfig, base_url: &str, query: &str) -> Re
             if !is_own_host(config, base_url, host_of(authority)) {
                 return Err(unknown());
             }
-            tenant_segment(config, path.split('/').next().unwrap_or_default())?
+            tenant_segment(issuer, path.split('/').next().unwrap_or_default())?
         }
     };
     let own = authority_of(base_url).to_owned();
@@ -217,7 +219,7 @@ pub(crate) fn is_token_endpoint(issuer: &Issuer, base_url: &str, url: &str) -> b
     bases.any(|base| {
         let path = url.strip_prefix(base).and_then(Endpoint::at);
         path.is_some_and(|(tenant, endpoint)| {
-            endpoint == Endpoint::Token && tenant_segment(config, tenant).is_ok()
+            endpoint == Endpoint::Token && tenant_segment(issuer, tenant).is_ok()
         })
     })
 }
@@ -233,11 +235,12 @@ pub(crate) struct UserRealm {
 }
 
 /// Every domain of the tenant is managed here, every other one unknown.
-pub(crate) fn user_realm(config: &IssuerConfig, base_url: &str, user: &str) -> UserRealm {
+pub(crate) fn user_realm(issuer: &Issuer, base_url: &str, user: &str) -> UserRealm {
     let user: String =
         form_urlencoded::parse(format!("v={user}").as_bytes()).map(|(_, user)| user.into_owned()).collect();
     let domain = user.rsplit_once('@').map_or("", |(_, domain)| domain);
-    let domain = config.domains.iter().find(|known| known.eq_ignore_ascii_case(domain));
+    let domains = issuer.domains.load();
+    let domain = domains.iter().find(|known| known.eq_ignore_ascii_case(domain));
     UserRealm {
         ver: "1.0",
         account_type: if domain.is_some() { "Managed" } else { "Unknown" },

@@ -69,6 +69,8 @@ impl IssuerConfig {
 pub struct Issuer {
     pub(crate) config: IssuerConfig,
     keys: ArcSwap<KeyRing>,
+    /// The tenant's verified domain names, which may change.
+    pub(crate) domains: ArcSwap<Vec<String>>,
     pub(crate) grants: Grants,
 }
 
@@ -101,12 +103,23 @@ impl Issuer {
             url.truncate(url.trim_end_matches('/').len());
         }
         let keys = ArcSwap::from_pointee(config.keys.clone());
-        Self { config, keys, grants: Grants::default() }
+        let domains = ArcSwap::from_pointee(std::mem::take(&mut config.domains));
+        Self { config, keys, domains, grants: Grants::default() }
+    }
+
+    /// Whether a path is one of an issuer's, whichever tenant it names.
+    pub fn answers(path: &str) -> bool {
+        Endpoint::at(path).is_some()
     }
 
     /// Signs with other keys from now on. [`trusted`](Self::trusted) says then what a verifier has to be told.
     pub fn replace_keys(&self, keys: KeyRing) {
         self.keys.store(Arc::new(keys));
+    }
+
+    /// The tenant has these domain names from now on.
+    pub fn replace_domains(&self, domains: Vec<String>) {
+        self.domains.store(Arc::new(domains));
     }
 
     /// What a [`Verifier`](crate::Verifier) needs to trust this issuer's tokens.
@@ -185,28 +198,6 @@ impl Issuer {
         lifetime_secs: u32,
     ) -> Result<String, KeyError> {
         self.mint_delegated_at(&self.config.base_urls[0], user, app, scopes, now, lifetime_secs)
-    }
-
-    /// The proof that notifications come from this service: one for each application and tenant in a POST. `audience` is
-    /// the application that subscribed. Source: change-notifications §10.
-    ///
-    /// # Errors
-    /// When the signature cannot be made.
-    pub fn mint_validation_token(&self, audience: &str, now: Timestamp) -> Result<String, KeyError> {
-        let now = now.as_second();
-        self.keys.load().current().sign(&ValidationClaims {
-            aud: audience,
-            iss: self.issuer_at(&self.config.base_urls[0]),
-            iat: now,
-            nbf: now - VALIDATION_TOKEN_SKEW_SECS,
-            exp: now + VALIDATION_TOKEN_LIFETIME_SECS,
-            tid: self.config.tenant.to_string(),
-            appid: CHANGE_NOTIFICATION_PUBLISHER,
-            appidacr: "2",
-            azp: CHANGE_NOTIFICATION_PUBLISHER,
-            azpacr: "2",
-            ver: "2.0",
-        })
     }
 
     /// As [`mint_application`](Self::mint_application), signed as the issuer at `base_url`.
@@ -297,7 +288,7 @@ impl Issuer {
         words: &dyn Fn(&Refusal) -> ErrorBody,
     ) -> Result<Response<Vec<u8>>, Refusal> {
         let base_url = request.base_url.trim_end_matches('/');
-        let tenant = discovery::tenant_segment(&self.config, tenant)?;
+        let tenant = discovery::tenant_segment(self, tenant)?;
         check_method(endpoint, request.method)?;
         if endpoint.is_of_sign_in() && !self.config.sign_in {
             return Err(Refusal::NoSignIn);
@@ -316,7 +307,7 @@ impl Issuer {
             Endpoint::Logout => authorize::logout(&here, request)?,
             Endpoint::UserRealm => {
                 let user = request.path.rsplit('/').next().unwrap_or_default();
-                json(StatusCode::OK, &discovery::user_realm(&self.config, base_url, user))
+                json(StatusCode::OK, &discovery::user_realm(self, base_url, user))
             }
             Endpoint::ConfigurationV1 => {
                 json(StatusCode::OK, &discovery::configuration(self, base_url, &tenant, "discovery/keys"))
@@ -326,9 +317,7 @@ impl Issuer {
                 json(StatusCode::OK, &discovery::configuration(self, base_url, &tenant, keys))
             }
             Endpoint::Keys => json(StatusCode::OK, &discovery::key_set(&self.keys.load())),
-            Endpoint::Instance => {
-                json(StatusCode::OK, &discovery::instance(&self.config, base_url, request.query)?)
-            }
+            Endpoint::Instance => json(StatusCode::OK, &discovery::instance(self, base_url, request.query)?),
         })
     }
 
@@ -362,29 +351,6 @@ impl Issuer {
             preferred_username: None,
         }
     }
-}
-
-/// Who publishes change notifications, in the eyes of receivers. Source: change-notifications §10.
-pub const CHANGE_NOTIFICATION_PUBLISHER: &str = "0bf30f3b-4a52-48df-9a82-234910c4a086";
-/// How long a validation token counts: also for a delivery that is tried again for four hours.
-const VALIDATION_TOKEN_LIFETIME_SECS: i64 = 8 * 60 * 60;
-/// How much earlier it counts, for receivers whose clocks are behind.
-const VALIDATION_TOKEN_SKEW_SECS: i64 = 60;
-
-/// The claims of a validation token. Source: change-notifications §10.
-#[derive(Serialize)]
-struct ValidationClaims<'a> {
-    aud: &'a str,
-    iss: String,
-    iat: i64,
-    nbf: i64,
-    exp: i64,
-    tid: String,
-    appid: &'static str,
-    appidacr: &'static str,
-    azp: &'static str,
-    azpacr: &'static str,
-    ver: &'static str,
 }
 
 /// The claims of a token. Source: identity B.5, "Access-token claims for the development issuer".
@@ -444,7 +410,7 @@ fn check_method(endpoint: Endpoint, method: &Method) -> Result<(), Refusal> {
 
 /// A JSON answer with the headers of identity B.5. Discovery has them too: after a restart with a new key nothing stale
 /// is left in a cache.
-fn json(status: StatusCode, body: &impl Serialize) -> Response<Vec<u8>> {
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response<Vec<u8>> {
     // Structs of strings and numbers: they always serialize.
     let mut response = Response::new(serde_json::to_vec(body).unwrap_or_default());
     *response.status_mut() = status;

@@ -1,6 +1,6 @@
 //! Validation tokens as a receiver of notifications checks them. Source: change-notifications §10.
 //!
-//! [`Issuer::mint_validation_token`](crate::Issuer::mint_validation_token) makes them; this is the other side, for whoever
+//! [`Publisher::mint_validation_token`](crate::Publisher::mint_validation_token) makes them; this is the other side, for whoever
 //! debugs a receiver. Only RS256 is looked at: it is the one algorithm all helper libraries accept.
 
 use base64::Engine as _;
@@ -9,8 +9,8 @@ use presence::Timestamp;
 use serde::Deserialize;
 
 use crate::claims::Header;
-use crate::issuer::CHANGE_NOTIFICATION_PUBLISHER;
 use crate::jwks::{Algorithm, KeySet, VerificationKey};
+use crate::publisher::CHANGE_NOTIFICATION_PUBLISHER;
 use crate::verify::{CLOCK_SKEW_SECS, TOKEN_BYTES_MAX};
 
 /// Why a validation token does not prove who sent a notification.
@@ -234,13 +234,13 @@ mod tests {
     }
 
     #[test]
-    fn what_our_issuer_mints_passes_until_it_expires_and_other_tokens_do_not() {
+    fn what_our_publisher_mints_passes_until_it_expires_and_other_tokens_do_not() {
         let key = crate::SigningKey::generate().unwrap();
         let now: Timestamp = "2026-03-02T08:00:00Z".parse().unwrap();
         let later = |hours| now.checked_add(jiff::SignedDuration::from_hours(hours)).unwrap();
         let tenant = presence::TenantId::from_u128(7);
-        let config = crate::IssuerConfig::new(tenant, "https://p.example", key.clone());
-        let token = crate::Issuer::new(config).mint_validation_token(APP, now).unwrap();
+        let publisher = crate::Publisher::new(vec!["https://p.example".to_owned()], key.clone());
+        let token = publisher.mint_validation_token(tenant, APP, now).unwrap();
         let check = |now| ValidationToken::read(&token).unwrap().check(&key.public(), Some(APP), now);
         assert_eq!((check(now), check(later(4))), (Ok(()), Ok(())), "a retry after four hours is believed");
         assert!(matches!(check(later(9)), Err(ValidationProblem::Expired(_))));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use engine::notify::Notifier;
 use engine::{Clock, ClockState, Engine, RandomIds, SystemClock, VirtualClock};
-use identity::{Issuer, IssuerConfig, KeyRing, LocalCa, LocalCertificate, SigningKey, Verifier};
+use identity::{KeyRing, LocalCa, LocalCertificate, Publisher, SigningKey, Verifier};
 use jiff::SignedDuration;
 use presence::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
@@ -17,9 +17,10 @@ use server::emulator::Refusals;
 use server::http::connection::{Listener, serve};
 use server::metrics::{MeasuredStore, MetricsPage};
 use server::{
-    App, Dashboard, Emulator, ForeignKeys, Journal, Parts, Recorder, SubscriptionRules, Throttle, loops,
+    App, Dashboard, EmbeddedIssuers, Emulator, ForeignKeys, Journal, Parts, Recorder, SubscriptionRules,
+    Throttle, loops,
 };
-use store::{Memory, Store};
+use store::{Memory, Retention, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -145,17 +146,27 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     let (measured, commits) = MeasuredStore::new(store.clone());
     let engine = Arc::new(Engine::new(Arc::new(measured), clock.clone()));
 
-    let mut config = IssuerConfig::new(seed::TENANT, base_url("https", https_address), signing_key.await??);
-    config.domains = vec![seed::DOMAIN.to_owned()];
-    // On loopback, where whoever gets here may have any token anyway.
-    config.sign_in = true;
-    config.base_urls = base_urls(https_address, http_address);
+    let mut base_urls = base_urls(https_address, http_address);
     for host in extra_names(options.as_graph) {
-        config.base_urls.push(format!("https://{host}"));
-        config.base_urls.push(format!("https://{host}:{}", https_address.port()));
+        base_urls.push(format!("https://{host}"));
+        base_urls.push(format!("https://{host}:{}", https_address.port()));
     }
-    let issuer = Issuer::new(config);
-    let verifier = Verifier::new([issuer.trusted()]);
+    let signing_keys = signing_key.await??;
+    // People may sign in: on loopback, where whoever gets here may have any token anyway.
+    let issuers = EmbeddedIssuers::new(base_urls.clone(), true, signing_keys.clone());
+    issuers.add(seed::TENANT, &[seed::DOMAIN.to_owned()]);
+    for (id, tenant) in directory.tenants().filter(|(_, tenant)| tenant.issuers.is_empty()) {
+        issuers.add(id, &tenant.domains);
+    }
+    let mut trusted = issuers.trusted();
+    let mut added = Vec::new();
+    for (id, tenant) in directory.tenants() {
+        for issuer in tenant.issuers.iter() {
+            trusted.push(issuer.trusted(id).map_err(|problems| anyhow::anyhow!("{id}: {problems:?}"))?);
+            added.push(issuer.issuer.clone());
+        }
+    }
+    let verifier = Verifier::new(trusted);
     let delivery = crate::serve::delivery_settings(options.profile);
     let notifier =
         Arc::new(Notifier::open(store.clone(), clock.clone(), Arc::new(RandomIds), delivery).await?);
@@ -164,14 +175,18 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     // Receivers on this machine may have a certificate of the emulator's own authority.
     let policy = outbound::Policy { loopback: true, ..outbound::Policy::default() };
     let outbound = outbound::Client::new(policy, std::slice::from_ref(&ca_pem))?;
+    let foreign_keys = ForeignKeys::new(outbound.clone(), [], wall_clock.now());
+    foreign_keys.follow(&outbound, &added, &[], wall_clock.now());
+    foreign_keys.restore(store.as_ref(), &verifier, wall_clock.now()).await?;
     let stop = watch::Sender::new(false);
     let app = Arc::new(App::new(Parts {
         engine: engine.clone(),
         wall_clock: wall_clock.clone(),
         ids: Arc::new(RandomIds),
         verifier,
-        foreign_keys: ForeignKeys::new(outbound.clone(), [], wall_clock.now()),
-        issuers: vec![(seed::TENANT, issuer)],
+        foreign_keys,
+        issuers,
+        publisher: Publisher::new(base_urls, signing_keys),
         directory,
         throttle: Throttle::default(),
         profile: options.profile,
@@ -216,6 +231,7 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     tasks.extend([
         loops::start(serve(listeners, app.clone(), stop.subscribe())),
         loops::start(loops::ticker(engine, stop.subscribe())),
+        loops::start(loops::keys(app.clone(), stop.subscribe())),
         loops::start(loops::deliverer(app.clone(), stop.subscribe())),
         loops::start(loops::every(RENEWAL_INTERVAL, renew, stop.subscribe())),
     ]);
@@ -270,7 +286,7 @@ fn recorder(path: &Path) -> anyhow::Result<Recorder> {
 fn open_store(data_dir: Option<&Path>) -> anyhow::Result<Arc<dyn Store>> {
     Ok(match data_dir {
         None => Arc::new(Memory::default()),
-        Some(folder) => Arc::new(crate::serve::open_embedded(&folder.join("store"))?),
+        Some(folder) => Arc::new(crate::serve::open_embedded(&folder.join("store"), Retention::default())?),
     })
 }
 

@@ -11,16 +11,16 @@ use engine::{Clock, Engine, RandomIds, SystemClock};
 use graph::Profile;
 use graph::user::User;
 use identity::{
-    Application, ClientCertificate, Issuer, IssuerConfig, KeyFolderState, KeyRing, RedirectUri, Redirects,
-    ReloadableCertificate, Secret, SecretDigest, TrustedIssuer, Verifier,
+    Application, ClientCertificate, KeyFolderState, KeyRing, Publisher, RedirectUri, Redirects,
+    ReloadableCertificate, Secret, SecretDigest, SigningKey, TrustedIssuer, Verifier,
 };
 use presence::{TenantId, Timestamp};
-use server::directory::{Directory, Tenant, keep_users, with_kept};
+use server::directory::{Directory, Origin, Tenant, keep_users, with_kept};
 use server::http::connection::{Listener, serve};
 use server::import::{ImportFormat, read_users};
 use server::metrics::{MeasuredStore, MetricsPage};
-use server::{App, Dashboard, ForeignKeys, Parts, Throttle, loops};
-use store::{Embedded, Memory, Options, Store};
+use server::{App, Dashboard, EmbeddedIssuers, ForeignKeys, Parts, Throttle, loops};
+use store::{Embedded, Memory, Options, Retention, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -50,34 +50,44 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     let asked_to_stop = asked_to_stop()?;
     let store: Arc<dyn Store> = match in_memory {
         true => Arc::new(Memory::default()),
-        false => Arc::new(open_embedded(&config.data_dir.join("store"))?),
+        false => Arc::new(open_embedded(&config.data_dir.join("store"), config.changes.retention())?),
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(store.latest().await?));
     let wall_clock: Arc<dyn Clock> = Arc::new(SystemClock::new(None));
     let directory = with_kept(directory(&config)?, store.as_ref()).await?;
-    let issuers = issuers(&config, &directory, wall_clock.now())?;
+    let keys = signing_keys(&config, wall_clock.now())?;
+    let issuers = issuers(&config, &directory, keys.clone())?;
     let (measured, commits) = MeasuredStore::new(store.clone());
     let engine = Arc::new(Engine::new(Arc::new(measured), clock.clone()));
     let profile = config.profile().map_err(anyhow::Error::msg)?;
     let settings = delivery_settings(profile);
     let notifier = Arc::new(Notifier::open(store.clone(), clock, Arc::new(RandomIds), settings).await?);
     let outbound = config.outbound.client()?;
-    let mut trusted: Vec<TrustedIssuer> = issuers.iter().map(|(_, issuer)| issuer.trusted()).collect();
-    let mut foreign = Vec::new();
-    for tenant in &config.tenants {
-        trusted.extend(tenant.trusted()?);
-        foreign.extend(tenant.issuers.iter().map(|issuer| issuer.issuer.clone()));
+    let mut trusted: Vec<TrustedIssuer> = issuers.trusted();
+    let (mut foreign, mut added) = (Vec::new(), Vec::new());
+    for (id, tenant) in directory.tenants() {
+        for issuer in tenant.issuers.iter() {
+            trusted.push(issuer.trusted(id).map_err(|problems| anyhow::anyhow!("{id}: {problems:?}"))?);
+            match tenant.origin {
+                Origin::Declared => foreign.push(issuer.issuer.clone()),
+                Origin::Kept => added.push(issuer.issuer.clone()),
+            }
+        }
     }
     let issuer_client = config.outbound.issuer_client(&config.tenants)?;
     let foreign_keys = ForeignKeys::new(issuer_client, foreign, wall_clock.now());
+    foreign_keys.follow(&outbound, &added, &[], wall_clock.now());
+    let verifier = Verifier::new(trusted);
+    foreign_keys.restore(store.as_ref(), &verifier, wall_clock.now()).await?;
     let stop = watch::Sender::new(false);
     let app = Arc::new(App::new(Parts {
         engine: engine.clone(),
         wall_clock,
         ids: Arc::new(RandomIds),
-        verifier: Verifier::new(trusted),
+        verifier,
         foreign_keys,
         issuers,
+        publisher: Publisher::new(vec![config.public_url.clone()], keys),
         directory,
         throttle: Throttle::new(config.throttle.requests_per_30_seconds),
         profile,
@@ -120,10 +130,8 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     }
     tasks.push(loops::start(serve(listeners, app.clone(), stop.subscribe())));
     tasks.push(loops::start(loops::keys(app.clone(), stop.subscribe())));
-    if config.issuer.embedded {
-        let follow = follow_keys(app.clone(), config.data_dir.join(KEYS_FOLDER));
-        tasks.push(loops::start(loops::every(KEYS_RELOAD_INTERVAL, follow, stop.subscribe())));
-    }
+    let follow = follow_keys(app.clone(), config.data_dir.join(KEYS_FOLDER));
+    tasks.push(loops::start(loops::every(KEYS_RELOAD_INTERVAL, follow, stop.subscribe())));
     tasks.push(loops::start(loops::deliverer(app, stop.subscribe())));
     tasks.push(loops::start(loops::ticker(engine, stop.subscribe())));
     tracing::info!(https = ?config.listen.https, http = ?config.listen.http, "ready");
@@ -159,7 +167,7 @@ pub(crate) fn import(config: Config, tenant: Option<&str>, users: &[User]) -> an
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let store = open_embedded(&config.data_dir.join("store"))?;
+        let store = open_embedded(&config.data_dir.join("store"), config.changes.retention())?;
         let all = with_kept(directory(&config)?, &store).await?;
         let all = all.tenant(tenant).cloned().unwrap_or_default();
         all.with_users(users.iter().cloned())?;
@@ -172,8 +180,8 @@ pub(crate) fn import(config: Config, tenant: Option<&str>, users: &[User]) -> an
 ///
 /// # Errors
 /// When another process holds it, when it is damaged, or newer than this program.
-pub(crate) fn open_embedded(folder: &Path) -> anyhow::Result<Embedded> {
-    let (store, recovery) = Embedded::open(folder, Options::default())?;
+pub(crate) fn open_embedded(folder: &Path, retention: Retention) -> anyhow::Result<Embedded> {
+    let (store, recovery) = Embedded::open(folder, Options { retention, ..Options::default() })?;
     if let Some(torn) = &recovery.torn_tail {
         tracing::warn!(
             ?torn,
@@ -229,6 +237,7 @@ pub(crate) fn directory(config: &Config) -> anyhow::Result<Directory> {
         known.name.clone_from(&tenant.name);
         known.trusts = tenant.trusts.iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
         known.requests_max = tenant.requests_per_30_seconds;
+        known.issuers = tenant.issuers.clone().into();
         directory.insert(id, known);
     }
     Ok(directory)
@@ -278,18 +287,31 @@ fn application(app: &config::Application) -> anyhow::Result<Application> {
 /// Tells an application's service principal from its client id without keeping a second list.
 const SERVICE_PRINCIPAL_MASK: u128 = 0x0000_0000_0000_0000_1000_0000_0000_0001;
 
-/// An issuer for each tenant: those of the configuration first, since the first of all answers for the aliases that name
-/// no tenant, then those that were added.
-fn issuers(
-    config: &Config,
-    directory: &Directory,
-    now: Timestamp,
-) -> anyhow::Result<Vec<(TenantId, Issuer)>> {
+/// The keys that sign: tokens of the embedded issuer, and what proves that notifications come from here.
+///
+/// # Errors
+/// When they cannot be read, or cannot be kept and the embedded issuer needs that.
+fn signing_keys(config: &Config, now: Timestamp) -> anyhow::Result<KeyRing> {
+    let folder = config.data_dir.join(KEYS_FOLDER);
+    let kept = std::fs::create_dir_all(&folder).map_err(anyhow::Error::from);
+    let kept = kept.and_then(|()| Ok(KeyRing::load_or_generate(&folder, now)?));
+    match kept.with_context(|| folder.display().to_string()) {
+        Err(error) if !config.issuer.embedded && !folder.exists() => {
+            tracing::warn!(%error, "no signing key can be kept: receivers of notifications find another at each start");
+            Ok(SigningKey::generate()?.into())
+        }
+        keys => keys,
+    }
+}
+
+/// An issuer for each tenant that has none of its own: those of the configuration first, since the first of all answers for
+/// the aliases that name no tenant, then those that were added.
+fn issuers(config: &Config, directory: &Directory, keys: KeyRing) -> anyhow::Result<EmbeddedIssuers> {
     if !config.issuer.embedded {
-        if config.tenants.iter().all(|tenant| tenant.issuers.is_empty()) {
+        if directory.tenants().all(|(_, tenant)| tenant.issuers.is_empty()) {
             tracing::warn!("no issuer is configured: every request will be refused");
         }
-        return Ok(Vec::new());
+        return Ok(EmbeddedIssuers::default());
     }
     tracing::warn!(
         "the embedded issuer is on: whoever holds a client secret of the configuration gets tokens"
@@ -299,24 +321,16 @@ fn issuers(
             "passwordless_sign_in is \"anywhere\": whoever reaches this server can sign in as any of its users"
         );
     }
-    let folder = config.data_dir.join(KEYS_FOLDER);
-    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let keys = KeyRing::load_or_generate(&folder, now)?;
+    let sign_in = config.issuer.passwordless_sign_in != PasswordlessSignIn::Off;
+    let issuers = EmbeddedIssuers::new(vec![config.public_url.clone()], sign_in, keys);
     let declared = config.tenants.iter().map(|tenant| tenant.id.parse()).collect::<Result<Vec<_>, _>>()?;
     let mut kept: Vec<TenantId> = directory.tenants().map(|(id, _)| id).collect();
     kept.retain(|id| !declared.contains(id));
     kept.sort_unstable();
-    // Whoever has issuers of their own has no other.
-    let foreign = config.tenants.iter().filter(|tenant| !tenant.issuers.is_empty());
-    let foreign = foreign.map(|tenant| tenant.id.parse()).collect::<Result<Vec<TenantId>, _>>()?;
-    let embedded = declared.into_iter().chain(kept).filter(|id| !foreign.contains(id));
-    let issuers = embedded.map(|id| {
-        let mut issuer = IssuerConfig::new(id, config.public_url.clone(), keys.clone());
-        if let Some(tenant) = directory.tenant(id) {
-            issuer.domains.clone_from(&tenant.domains);
+    for id in declared.into_iter().chain(kept) {
+        if let Some(tenant) = directory.tenant(id).filter(|tenant| tenant.issuers.is_empty()) {
+            issuers.add(id, &tenant.domains);
         }
-        issuer.sign_in = config.issuer.passwordless_sign_in != PasswordlessSignIn::Off;
-        (id, Issuer::new(issuer))
-    });
-    Ok(issuers.collect())
+    }
+    Ok(issuers)
 }

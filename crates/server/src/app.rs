@@ -13,7 +13,7 @@ use http::header::{HOST, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Either;
 use hyper::body::Incoming;
-use identity::{Issuer, Verifier};
+use identity::{Issuer, Publisher, Verifier};
 use presence::{TenantId, UserId};
 use tokio::sync::{Semaphore, watch};
 
@@ -27,6 +27,7 @@ use crate::http::connection::{Handler, Peer};
 use crate::http::error::Refusal;
 use crate::http::reply::{Envelope, Reply, ResponseBody, full, in_full};
 use crate::http::{cors, encode};
+use crate::issuing::EmbeddedIssuers;
 use crate::journal::Exchange;
 use crate::limits::{CLIENT_REQUEST_ID_CHARS_MAX, FEEDS_MAX};
 use crate::metrics::Metrics;
@@ -45,8 +46,10 @@ pub struct Parts {
     pub verifier: Verifier,
     /// The keys of the foreign issuers among them.
     pub foreign_keys: ForeignKeys,
-    /// The embedded issuers, one for each tenant that has one.
-    pub issuers: Vec<(TenantId, Issuer)>,
+    /// The embedded issuers.
+    pub issuers: EmbeddedIssuers,
+    /// Signs what tells receivers that notifications come from here.
+    pub publisher: Publisher,
     /// Users and applications.
     pub directory: Directory,
     /// How many requests an application may make.
@@ -80,7 +83,8 @@ pub struct App {
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) verifier: Verifier,
     pub(crate) foreign_keys: ForeignKeys,
-    pub(crate) issuers: Vec<(TenantId, Issuer)>,
+    pub(crate) issuers: EmbeddedIssuers,
+    pub(crate) publisher: Publisher,
     directory: ArcSwap<Directory>,
     /// Held while a change of the directory is made from the one before.
     pub(crate) directory_change: tokio::sync::Mutex<()>,
@@ -113,6 +117,7 @@ impl App {
             verifier: parts.verifier,
             foreign_keys: parts.foreign_keys,
             issuers: parts.issuers,
+            publisher: parts.publisher,
             directory: ArcSwap::from_pointee(parts.directory),
             directory_change: tokio::sync::Mutex::default(),
             throttle: parts.throttle,
@@ -340,7 +345,7 @@ impl App {
         Some(Reply { status, ..Reply::content("text/plain; charset=utf-8", text) })
     }
 
-    /// The embedded issuers' own paths.
+    /// The paths of the embedded issuers, and of the keys of notifications.
     async fn issue(
         &self,
         head: &http::request::Parts,
@@ -348,7 +353,7 @@ impl App {
         origin: &str,
         path: &str,
     ) -> Option<Response<ResponseBody>> {
-        if self.issuers.is_empty() || is_graph_path(path) {
+        if is_graph_path(path) || !Issuer::answers(path) {
             return None;
         }
         let bytes = match head.method {

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use graph::user::User;
-use identity::Application;
+use identity::{Application, IssuerSettings};
 use jiff::tz::TimeZone;
 use presence::{AppId, TenantId, UserId, UserKey};
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
@@ -53,6 +53,8 @@ pub struct Tenant {
     /// Requests an application may make in this tenant within [`THROTTLE_WINDOW`](crate::THROTTLE_WINDOW); `None`: as
     /// many as the server lets everyone make.
     pub requests_max: Option<u32>,
+    /// Issuers of its own; none: the embedded one, where there is one.
+    pub issuers: Arc<[IssuerSettings]>,
     /// Where the tenant itself comes from.
     pub origin: Origin,
     kept_applications: Arc<HashMap<AppId, KeptApplication>>,

@@ -8,7 +8,7 @@ use engine::Engine;
 use engine::notify::{Notifier, Sink};
 use identity::KeySet;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::app::App;
 use crate::trust::{LOOK_INTERVAL, Provider, fetch_keys};
@@ -99,10 +99,29 @@ async fn save_progress(notifier: &Notifier) {
 /// Fetches the keys of foreign issuers as they fall due or are asked for, until `stop` turns true.
 pub async fn keys(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     let mut issuers = JoinSet::new();
-    for provider in app.foreign_keys.providers() {
-        issuers.spawn(keys_of(app.clone(), provider.clone()));
+    let mut running: Vec<(Arc<Provider>, AbortHandle)> = Vec::new();
+    let mut changed = app.foreign_keys.changed();
+    loop {
+        let providers = app.foreign_keys.providers();
+        running.retain(|(of, task)| {
+            let stays = providers.iter().any(|provider| Arc::ptr_eq(provider, of));
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for provider in providers.iter() {
+            if !running.iter().any(|(of, _)| Arc::ptr_eq(provider, of)) {
+                let task = issuers.spawn(keys_of(app.clone(), provider.clone()));
+                running.push((provider.clone(), task));
+            }
+        }
+        tokio::select! {
+            _ = changed.changed() => {}
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+        while issuers.try_join_next().is_some() {}
     }
-    let _ = stop.wait_for(|stop| *stop).await;
     issuers.shutdown().await;
 }
 
@@ -118,11 +137,19 @@ async fn keys_of(app: Arc<App>, provider: Arc<Provider>) {
             app.verifier.replace_keys(&provider.issuer, KeySet::default());
         }
         if provider.keeper(|keeper| keeper.begin(now)) {
-            let outcome = fetch_keys(app.foreign_keys.client(), &provider.issuer).await;
-            let outcome = outcome.map(|keys| {
-                tracing::info!(issuer = provider.issuer, keys = keys.len(), "the issuer's keys were fetched");
-                app.verifier.replace_keys(&provider.issuer, keys);
-            });
+            let outcome = match fetch_keys(provider.client(), &provider.issuer).await {
+                Ok(fetched) => {
+                    tracing::info!(
+                        issuer = provider.issuer,
+                        keys = fetched.keys.len(),
+                        "the issuer's keys were fetched"
+                    );
+                    app.verifier.replace_keys(&provider.issuer, fetched.keys.clone());
+                    app.keep_issuer_keys(&provider.issuer, &fetched).await;
+                    Ok(())
+                }
+                Err(problem) => Err(problem),
+            };
             if let Err(problem) = &outcome {
                 tracing::warn!(issuer = provider.issuer, %problem, "no keys; those of before stay for some days");
             }

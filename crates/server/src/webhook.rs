@@ -130,12 +130,8 @@ impl App {
             }
         }
         let tokens = audiences.keys().map(|(tenant, audience)| {
-            let (_, issuer) = self
-                .issuers
-                .iter()
-                .find(|(of, _)| of == tenant)
-                .ok_or_else(|| format!("the tenant {tenant} has no issuer to sign validation tokens"))?;
-            issuer.mint_validation_token(audience, self.wall_clock.now()).map_err(|error| error.to_string())
+            let token = self.publisher.mint_validation_token(*tenant, audience, self.wall_clock.now());
+            token.map_err(|error| error.to_string())
         });
         let tokens = tokens.collect::<Result<Vec<_>, String>>()?;
         Ok(body.finish(&tokens))

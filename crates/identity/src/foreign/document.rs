@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::jwks::{KeySet, VerificationKey};
 
@@ -80,18 +80,26 @@ impl Discovery {
 }
 
 /// One entry of a key set. Source: RFC 7517 §4, RFC 7518 §6, RFC 8037.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Jwk {
     kty: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     kid: Option<String>,
-    #[serde(rename = "use")]
+    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     purpose: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     key_ops: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     alg: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     crv: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     n: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     e: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     x: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     y: Option<String>,
 }
 
@@ -114,6 +122,35 @@ pub fn key_set(document: &[u8]) -> Result<KeySet, DocumentProblem> {
     let keys = document.keys.into_iter().rev().filter_map(|key| usable(serde_json::from_value(key).ok()?));
     let keys: KeySet = keys.collect();
     if keys.is_empty() { Err(DocumentProblem::NoUsableKey(count)) } else { Ok(keys) }
+}
+
+/// The same key set without what is not needed to read it again, certificates above all: to be kept. Never longer than
+/// `bytes_max`; keys at the end that do not fit are left out.
+///
+/// # Errors
+/// [`DocumentProblem::Unreadable`].
+pub fn compact_key_set(document: &[u8], bytes_max: usize) -> Result<Vec<u8>, DocumentProblem> {
+    #[derive(Deserialize, Serialize)]
+    struct Document {
+        keys: Vec<serde_json::Value>,
+    }
+    let document: Document = read(document)?;
+    let mut bytes = br#"{"keys":["#.to_vec();
+    const END: &[u8] = b"]}";
+    let mut is_first = true;
+    for key in document.keys.into_iter().take(KEYS_MAX) {
+        let Ok(jwk) = serde_json::from_value::<Jwk>(key) else { continue };
+        let key = serde_json::to_vec(&jwk).unwrap_or_default();
+        if bytes.len() + key.len() + 1 + END.len() > bytes_max {
+            break;
+        }
+        if !std::mem::take(&mut is_first) {
+            bytes.push(b',');
+        }
+        bytes.extend(key);
+    }
+    bytes.extend(END);
+    Ok(bytes)
 }
 
 fn usable(jwk: Jwk) -> Option<(String, VerificationKey)> {
@@ -239,6 +276,21 @@ mod tests {
             set(&vec![rsa(256); KEYS_MAX + 1]).err(),
             Some(DocumentProblem::TooManyKeys(KEYS_MAX + 1))
         );
+    }
+
+    #[test]
+    fn a_key_set_is_kept_without_certificates_and_read_back_and_never_longer_than_there_is_room() {
+        let fat = |number: usize| {
+            let key = with(rsa(256), "kid", json!(number.to_string()));
+            with(with(key, "x5c", json!(["A".repeat(2_000)])), "use", json!("sig"))
+        };
+        let document = json!({ "keys": (0..KEYS_MAX).map(fat).collect::<Vec<_>>() }).to_string();
+        let compact = compact_key_set(document.as_bytes(), 64 * 1024).unwrap();
+        assert!(compact.len() < 32 * 1024, "{}", compact.len());
+        assert_eq!(key_set(&compact).unwrap().len(), KEYS_MAX);
+        let little = compact_key_set(document.as_bytes(), 1_000).unwrap();
+        assert!(little.len() <= 1_000 && key_set(&little).unwrap().get("0").is_some());
+        assert!(compact_key_set(b"{}", 1_000).is_err());
     }
 
     #[test]

@@ -74,6 +74,12 @@ impl KeyKeeper {
         }
     }
 
+    /// Keys that were kept when their issuer last answered, at `fetched_at`. They count as they would have without a
+    /// restart, and are fetched at once.
+    pub fn with_kept(fetched_at: Timestamp, now: Timestamp) -> Self {
+        Self { fetched_at: Some(fetched_at.min(now)), has_keys: true, ..Self::new(now) }
+    }
+
     /// When to look again: for a fetch, or to let keys go. None while a fetch is under way, which ends by itself.
     pub fn due(&self, now: Timestamp) -> Option<Timestamp> {
         if self.is_fetching {
@@ -187,6 +193,22 @@ mod tests {
         assert!(keeper.begin(at(24 * 3600)));
         assert!(!keeper.begin(at(24 * 3600)), "one at a time");
         assert_eq!(keeper.due(at(24 * 3600)), None);
+    }
+
+    #[test]
+    fn kept_keys_count_from_when_they_were_fetched_and_are_fetched_at_once() {
+        let mut keeper = KeyKeeper::with_kept(at(0), at(3_600));
+        assert!(keeper.state().has_keys && keeper.begin(at(3_600)));
+        keeper.fetched(at(3_600), down());
+        assert_eq!(keeper.ask(at(3_600)), Asked::NotNow, "what failed is tried again by itself");
+        let end = KEYS_KEPT_MAX.as_secs();
+        assert!(!keeper.lets_go(at(end - 1)) && keeper.lets_go(at(end)));
+        let from_the_future = KeyKeeper::with_kept(at(end), at(0));
+        assert_eq!(
+            from_the_future.state().fetched_at,
+            Some(at(0)),
+            "a clock that was set back prolongs nothing"
+        );
     }
 
     #[test]

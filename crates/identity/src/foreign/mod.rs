@@ -14,7 +14,9 @@ mod mapping;
 mod path;
 mod settings;
 
-pub use document::{DISCOVERY_BYTES_MAX, Discovery, DocumentProblem, JWKS_BYTES_MAX, KEYS_MAX, key_set};
+pub use document::{
+    DISCOVERY_BYTES_MAX, Discovery, DocumentProblem, JWKS_BYTES_MAX, KEYS_MAX, compact_key_set, key_set,
+};
 pub use keeper::{
     ASKED_FETCH_INTERVAL, Asked, FetchProblem, KEYS_FRESH, KEYS_KEPT_MAX, KeyKeeper, KeyState, RETRY_MAX,
     RETRY_MIN,

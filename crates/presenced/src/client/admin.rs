@@ -75,7 +75,7 @@ pub(crate) fn tenant(command: TenantCommand) -> anyhow::Result<()> {
     const ROOT: &str = "/_presenced/v1/admin/tenants";
     match command {
         TenantCommand::Add { name, id, settings, admin } => {
-            let mut body = changes(&settings);
+            let mut body = changes(&settings)?;
             body["name"] = name.into();
             if let Some(id) = id {
                 body["id"] = id.into();
@@ -100,7 +100,7 @@ pub(crate) fn tenant(command: TenantCommand) -> anyhow::Result<()> {
             }
         }
         TenantCommand::Set { id, name, settings, admin } => {
-            let mut body = changes(&settings);
+            let mut body = changes(&settings)?;
             if let Some(name) = name {
                 body["name"] = name.into();
             }
@@ -133,7 +133,7 @@ pub(crate) fn import_users(admin: &AdminArgs, content_type: &str, bytes: &[u8]) 
     Client::new(admin.server.clone())?.post_bytes(&format!("{}/users", root(admin)), content_type, bytes)
 }
 
-fn changes(settings: &TenantSettings) -> Value {
+fn changes(settings: &TenantSettings) -> anyhow::Result<Value> {
     let mut body = json!({});
     if let Some(domains) = &settings.domain {
         body["domains"] = domains.as_slice().into();
@@ -145,7 +145,18 @@ fn changes(settings: &TenantSettings) -> Value {
         // 0 says what the API says with null: no limit of the tenant's own.
         body["requestsPer30Seconds"] = if requests == 0 { Value::Null } else { requests.into() };
     }
-    body
+    if let Some(path) = &settings.issuers {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct File {
+            #[serde(default, rename = "issuer")]
+            issuers: Vec<identity::IssuerSettings>,
+        }
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let file: File = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        body["issuers"] = serde_json::to_value(file.issuers)?;
+    }
+    Ok(body)
 }
 
 fn done(admin: &AdminArgs, object: &str, what: &str) {

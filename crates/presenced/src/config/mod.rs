@@ -1,6 +1,7 @@
 //! The configuration file of `presenced serve`: one struct a section, unknown keys refused, all problems named at once.
 //! Sections with rules of their own have a file of their own.
 
+mod changes;
 mod outbound;
 mod subscriptions;
 mod tenant;
@@ -14,6 +15,7 @@ use graph::Profile;
 use identity::IssuerSettings;
 use serde::Deserialize;
 
+pub(crate) use self::changes::Changes;
 pub(crate) use self::outbound::Outbound;
 pub(crate) use self::subscriptions::Subscriptions;
 pub(crate) use self::tenant::{Application, Tenant};
@@ -41,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) issuer: Issuer,
     /// How many requests an application may make.
     pub(crate) throttle: Throttle,
+    /// How much of the log of changes is kept.
+    pub(crate) changes: Changes,
     /// How many subscriptions there may be and how long they live.
     pub(crate) subscriptions: Subscriptions,
     /// Where the server may send requests.
@@ -196,6 +200,7 @@ impl Config {
         {
             problems.push(format!("host_tenant: {host:?} is not the id of a [[tenant]] of this file"));
         }
+        self.changes.check(&mut problems);
         match self.profile() {
             Ok(profile) => self.subscriptions.check(profile, &mut problems),
             Err(problem) => problems.push(format!("profile: {problem}")),
@@ -249,11 +254,7 @@ impl Config {
         let mut seen: BTreeMap<&str, Vec<&IssuerSettings>> = BTreeMap::new();
         for issuer in self.tenants.iter().flat_map(|tenant| &tenant.issuers) {
             let others = seen.entry(&issuer.issuer).or_default();
-            let is_told_apart = |other: &&IssuerSettings| {
-                (issuer.tenant_claim.is_some() && issuer.tenant_claim == other.tenant_claim)
-                    && issuer.tenant_value != other.tenant_value
-            };
-            if !others.iter().all(is_told_apart) {
+            if !others.iter().all(|other| server::are_told_apart(issuer, other)) {
                 problems.push(format!(
                     "[[tenant.issuer]] {:?} is written twice: give each tenant_claim and a tenant_value of its own",
                     issuer.issuer
@@ -338,7 +339,7 @@ mod tests {
             )
             .unwrap();
             assert!(config.outbound.issuer_client(&config.tenants).is_ok());
-            assert_eq!(config.tenants[0].trusted().unwrap().len(), 1);
+            assert_eq!(config.tenants[0].issuers.len(), 1);
         }
     }
 

@@ -4,10 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use graph::operations::{is_application_permission, is_delegated_permission};
-use identity::{
-    CLIENT_CERTIFICATES_MAX, ClientCertificate, ISSUERS_PER_TENANT_MAX, IssuerSettings, OneOrMore,
-    REDIRECT_URIS_MAX, RedirectUri, TrustedIssuer,
-};
+use identity::{CLIENT_CERTIFICATES_MAX, ClientCertificate, IssuerSettings, REDIRECT_URIS_MAX, RedirectUri};
 use presence::TenantId;
 use serde::Deserialize;
 use server::directory::TRUSTS_MAX;
@@ -120,33 +117,10 @@ fn is_role(name: &str) -> bool {
 }
 
 impl Tenant {
-    /// Its issuers as the verifier wants them.
-    ///
-    /// # Errors
-    /// When the configuration was not checked.
-    pub(crate) fn trusted(&self) -> anyhow::Result<Vec<TrustedIssuer>> {
-        let id: TenantId = self.id.parse()?;
-        let trusted = self.issuers.iter().map(|issuer| issuer.trusted(id));
-        trusted.collect::<Result<_, _>>().map_err(|problems| anyhow::anyhow!("{problems:?}"))
-    }
-
     fn check_issuers(&self, place: &str, problems: &mut Vec<String>) {
-        if self.issuers.len() > ISSUERS_PER_TENANT_MAX {
-            problems.push(format!("{place} issuer: at most {ISSUERS_PER_TENANT_MAX}"));
-        }
-        for issuer in &self.issuers {
-            let place = format!("{place} issuer {:?}", issuer.issuer);
-            let found = issuer.trusted(self.id.parse().unwrap_or(TenantId::from_u128(0))).err();
-            problems.extend(found.into_iter().flatten().map(|problem| format!("{place}: {problem}")));
-            let mapped = issuer.permission_map.values().flat_map(OneOrMore::iter);
-            for name in mapped.filter(|name| !is_role(name) && !is_delegated_permission(name)) {
-                problems
-                    .push(format!("{place}: permission_map: {name:?} is not a permission that exists here"));
-            }
-            for name in issuer.default_scopes.iter().filter(|name| !is_delegated_permission(name)) {
-                problems.push(format!("{place}: default_scopes: {name:?} is not a delegated permission"));
-            }
-        }
+        let tenant = self.id.parse().unwrap_or(TenantId::from_u128(0));
+        let found = server::problems_of(&self.issuers, tenant);
+        problems.extend(found.into_iter().map(|problem| format!("{place} {problem}")));
         let has_secret = |app: &&Application| app.secret_sha256.is_some() || app.secret_file.is_some();
         if let Some(app) = self.applications.iter().find(has_secret).filter(|_| !self.issuers.is_empty()) {
             problems.push(format!(

@@ -100,7 +100,10 @@ pub(super) fn issuers(config: &Config, findings: &mut Vec<Finding>) {
     for issuer in issuers {
         let subject = format!("issuer {issuer}");
         findings.push(match runtime.block_on(server::fetch_keys(&client, issuer)) {
-            Ok(keys) => Finding::good(subject, format_args!("it answers, and has {} keys that can be used", keys.len())),
+            Ok(fetched) => Finding::good(
+                subject,
+                format_args!("it answers, and has {} keys that can be used", fetched.keys.len()),
+            ),
             Err(problem) => Finding::failure(
                 subject,
                 problem,

@@ -247,6 +247,41 @@ fn a_throttled_application_is_told_when_to_come_back() {
 }
 
 #[test]
+fn who_is_further_behind_than_changes_are_kept_is_told_so_and_from_where_to_go_on() {
+    let server = Serving::start("changes = { keep_hours = 1, keep_entries = 5 }");
+    let agent = server.agent(&server.ca());
+    let token = server.token(&agent, SECRET).unwrap();
+    let get = |path: &str| {
+        server.plain(&format!(
+            "GET /_presenced/v1/presences/{path} HTTP/1.1\r\nAuthorization: Bearer {token}\r\n"
+        ))
+    };
+    let write = |activity: &str| {
+        let body = json!({ "sessionId": APP, "availability": "Busy", "activity": activity });
+        let url =
+            format!("https://localhost:{}/v1.0/users/{USER_A}/presence/setPresence", server.https.port());
+        let set = agent.post(url).header("Authorization", format!("Bearer {token}")).send_json(body);
+        assert_eq!(set.unwrap().status(), 200);
+    };
+    let begin = get("changes").json()["next"].as_str().unwrap().to_owned();
+    for _ in 0..2 {
+        write("InACall");
+        write("InAConferenceCall");
+    }
+    let page = get(&format!("changes?from={begin}")).json();
+    assert_eq!(page["value"].as_array().unwrap().len(), 4, "as many as are kept: no gap");
+    let later = page["next"].as_str().unwrap();
+    write("InACall");
+    write("InAConferenceCall");
+    assert_eq!(get(&format!("changes?from={later}")).json()["value"].as_array().unwrap().len(), 2);
+    let behind = get(&format!("changes?from={begin}"));
+    assert_eq!((behind.status, &*behind.error().1), (410, "resyncRequired"));
+    let stream = get(&format!("stream?from={begin}"));
+    let text = stream.text();
+    assert!(stream.status == 200 && text.contains("event: behind") && text.contains("\"oldest\""), "{text}");
+}
+
+#[test]
 fn a_renewed_certificate_is_shown_without_a_restart() {
     let server = Serving::start("");
     let url = format!("https://localhost:{}/healthz", server.https.port());

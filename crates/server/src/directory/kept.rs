@@ -2,7 +2,9 @@
 //! ran. One document each; its key is the tenant's GUID, and behind it the object's.
 
 use graph::user::User;
-use identity::{Application, ClientCertificate, RedirectUri, Redirects, Secret, SecretDigest};
+use identity::{
+    Application, ClientCertificate, IssuerSettings, RedirectUri, Redirects, Secret, SecretDigest,
+};
 use presence::{AppId, TenantId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use store::{DOCUMENT_BATCH_MAX, Document, DocumentKind, Store, StoreError};
@@ -107,6 +109,8 @@ pub struct KeptTenant {
     pub trusts: Vec<Uuid>,
     /// Requests an application may make in it within the window of the throttle.
     pub requests_max: Option<u32>,
+    /// Issuers of its own.
+    pub issuers: Vec<IssuerSettings>,
 }
 
 impl KeptTenant {
@@ -117,6 +121,7 @@ impl KeptTenant {
             domains: self.domains.clone(),
             trusts: self.trusts.iter().map(|id| TenantId::from_u128(id.as_u128())).collect(),
             requests_max: self.requests_max,
+            issuers: self.issuers.clone().into(),
             origin: Origin::Kept,
             ..Tenant::default()
         }

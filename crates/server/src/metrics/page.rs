@@ -148,7 +148,7 @@ impl Reading {
         page.counter("presenced_token_cache_hits", "Tokens found verified already", verified.hits)?;
         page.counter("presenced_token_cache_misses", "Tokens that had to be verified", verified.misses)?;
         page.gauge("presenced_token_cache_entries", "Verified tokens remembered", verified.entries as u64)?;
-        let states: Vec<_> = self.app.foreign_keys.states().collect();
+        let states = self.app.foreign_keys.states();
         let now = self.app.wall_clock.now();
         let of = |issuer: &str| Some([("issuer", issuer.to_owned())]);
         let ages = states.iter().filter_map(|(issuer, state)| {

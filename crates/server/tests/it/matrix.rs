@@ -2,11 +2,12 @@
 //! expected is written here from section 12 of the reference sheet and part D of its companion, and from nothing in the
 //! server.
 
+use engine::{Clock, SystemClock};
 use graph::{OPERATIONS, Profile};
 use presence::{TenantId, UserId};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::world::{APP, TENANTS, World, user_of};
+use crate::world::{APP, Answer, TENANTS, World, user_of};
 
 /// Every permission name there is, and none.
 const PERMISSIONS: [Option<&str>; 11] = [
@@ -169,6 +170,95 @@ async fn prepare(world: &World, operation: &str, tenant: TenantId, user: UserId)
     }
 }
 
+/// A subscription to a user's presence.
+fn subscribes(world: &World, user: UserId) -> String {
+    let expires = SystemClock::new(None).now() + jiff::SignedDuration::from_mins(50);
+    let resource = format!("communications/presences/{user}");
+    json!({ "changeType": "updated", "resource": resource, "notificationUrl": world.receiver,
+        "expirationDateTime": expires.to_string() })
+    .to_string()
+}
+
+/// The rows of `/subscriptions`, from the sheet on change notifications (§1, §3, §4): whose subscription it is counts, and
+/// of a new one nothing but the permission, since ids of others are taken in silence.
+async fn subscription_cells(profile: Profile) -> usize {
+    let world = World::start(profile, &[]).await;
+    let tenant = TENANTS[0];
+    let me = user_of(tenant, 1);
+    let mut cells = 0;
+    for (kind, permission) in
+        [Kind::Delegated, Kind::Application].into_iter().flat_map(|k| PERMISSIONS.map(|p| (k, p)))
+    {
+        let names: Vec<&str> = permission.into_iter().collect();
+        let caller = |names: &[&str]| match kind {
+            Kind::Delegated => world.delegated(tenant, me, names),
+            Kind::Application => world.application(tenant, names),
+        };
+        let (token, full) = (caller(&names), caller(READ_ALL));
+        let opens = match kind {
+            Kind::Delegated => READ_ALL,
+            Kind::Application => READ_APPLICATION,
+        };
+        let has = permission.is_some_and(|permission| opens.contains(&permission));
+        for whose in [Whose::Own, Whose::Other, Whose::OtherTenant] {
+            let (owner, user) = match whose {
+                Whose::Own => (full.clone(), me),
+                Whose::Other => {
+                    let other = user_of(tenant, 2);
+                    (world.delegated(tenant, other, READ_ALL), other)
+                }
+                Whose::OtherTenant => (world.application(TENANTS[1], READ_ALL), user_of(TENANTS[1], 1)),
+            };
+            let body = subscribes(&world, user);
+            let mut check = |name: &str, answer: &Answer, wanted: (u16, &str)| {
+                let code = if answer.status < 400 { String::new() } else { answer.code() };
+                let cell = format!("{profile} {name} {kind:?} {permission:?} {whose:?}");
+                assert_eq!((answer.status, code.as_str()), wanted, "{cell}: {answer:?}");
+                cells += 1;
+            };
+            let id = |answer: &Answer| {
+                assert_eq!(answer.status, 201, "{answer:?}");
+                serde_json::from_str::<Value>(&answer.body).unwrap()["id"].as_str().unwrap().to_owned()
+            };
+            let forbidden = (403, "ExtensionError");
+            let created = world.send(&token, "POST", "/v1.0/subscriptions", Some(&body)).await;
+            check("createSubscription", &created, if has { (201, "") } else { forbidden });
+            if has {
+                let path = format!("/v1.0/subscriptions/{}", id(&created));
+                assert_eq!(world.send(&full, "DELETE", &path, None).await.status, 204);
+            }
+            let subscription = id(&world.send(&owner, "POST", "/v1.0/subscriptions", Some(&body)).await);
+            let path = format!("/v1.0/subscriptions/{subscription}");
+            let reauthorize = format!("{path}/reauthorize");
+            let absent = (404, "ResourceNotFound");
+            let of_owner = |wanted| if whose == Whose::Own { wanted } else { absent };
+            let listed = world.send(&token, "GET", "/v1.0/subscriptions", None).await;
+            check("listSubscriptions", &listed, (200, ""));
+            assert_eq!(
+                listed.body.contains(&subscription),
+                whose == Whose::Own,
+                "{kind:?} {whose:?} {listed:?}"
+            );
+            let key = world.send(&token, "GET", "/v1.0/subscriptions/getVapidPublicKey()", None).await;
+            check("getVapidPublicKey", &key, (400, "BadRequest"));
+            let found = world.send(&token, "GET", &path, None).await;
+            check("getSubscription", &found, of_owner((200, "")));
+            let renewed = world.send(&token, "PATCH", &path, Some(&body)).await;
+            check("updateSubscription", &renewed, of_owner(if has { (200, "") } else { forbidden }));
+            let reauthorized = world.send(&token, "POST", &reauthorize, None).await;
+            check(
+                "reauthorizeSubscription",
+                &reauthorized,
+                of_owner(if has { (204, "") } else { forbidden }),
+            );
+            let deleted = world.send(&token, "DELETE", &path, None).await;
+            check("deleteSubscription", &deleted, of_owner((204, "")));
+            world.send(&owner, "DELETE", &path, None).await;
+        }
+    }
+    cells
+}
+
 async fn cells(profile: Profile) -> usize {
     let world = World::start(profile, &[]).await;
     let tenant = TENANTS[0];
@@ -235,7 +325,7 @@ async fn cells(profile: Profile) -> usize {
 async fn every_cell_of_the_permission_matrix_is_as_the_sheet_says_in_both_profiles() {
     let mut all = 0;
     for profile in Profile::ALL {
-        let cells = cells(profile).await;
+        let cells = cells(profile).await + subscription_cells(profile).await;
         println!("permission matrix, profile {profile}: {cells} cells");
         all += cells;
     }

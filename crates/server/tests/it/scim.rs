@@ -83,10 +83,18 @@ async fn a_user_is_created_found_changed_and_deleted_with_presence_and_sessions(
         world.send(&token, "POST", &format!("{presence}/setStatusMessage"), Some(set)).await.status,
         200
     );
+    let own = world.delegated(TENANTS[0], id.parse().unwrap(), &["Presence.Read.All"]);
+    let watch = json!({ "changeType": "updated", "resource": format!("communications/presences/{id}"),
+        "notificationUrl": world.receiver, "expirationDateTime": "2020-01-01T00:00:00Z" });
+    let watching = world.send(&own, "POST", "/v1.0/subscriptions", Some(&watch.to_string())).await;
+    assert_eq!(watching.status, 201, "{watching:?}");
+    let kept = async |kind| world.store.documents(kind).await.unwrap().len();
+    assert_eq!(kept(store::DocumentKind::Subscription).await, 1);
     let key = UserKey { tenant: TENANTS[0], user: id.parse().unwrap() };
     assert!(world.store.load(&[key]).await.unwrap()[0].presence.status_message.is_some());
     assert_eq!(world.send(&token, "DELETE", &format!("{USERS}/{id}"), None).await.status, 204);
     assert!(world.store.load(&[key]).await.unwrap()[0].presence.status_message.is_none());
+    assert_eq!(kept(store::DocumentKind::Subscription).await, 0, "what they subscribed to ends with them");
     assert!(world.send(&token, "GET", &presence, None).await.body.contains("PresenceUnknown"));
     assert_eq!(scim_error(&world.send(&token, "GET", &format!("{USERS}/{id}"), None).await).0, 404);
     assert_eq!(world.send(&token, "POST", USERS, Some(&ada())).await.status, 201, "and may come back");

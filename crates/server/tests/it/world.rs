@@ -26,6 +26,8 @@ const LIFETIME_SECS: u32 = 3_600;
 pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) store: Arc<Memory>,
+    /// An endpoint for notifications that completes every handshake.
+    pub(crate) receiver: String,
     issuers: Vec<(TenantId, Issuer)>,
     stop: watch::Sender<bool>,
 }
@@ -86,6 +88,9 @@ impl World {
                 trusts.iter().filter(|(by, _)| *by == position).map(|(_, of)| TENANTS[*of]).collect();
             directory.insert(id, tenant);
         }
+        let mut subscription_rules = server::SubscriptionRules::of(profile);
+        subscription_rules.wire.plain_http_on_loopback = true;
+        let loopback = outbound::Policy { loopback: true, ..outbound::Policy::default() };
         let stop = watch::Sender::new(false);
         let parts = Parts {
             engine,
@@ -97,7 +102,8 @@ impl World {
                 [],
                 SystemClock::new(None).now(),
             ),
-            issuers: Vec::new(),
+            issuers: server::EmbeddedIssuers::default(),
+            publisher: identity::Publisher::new(vec!["https://presence.test".to_owned()], key()),
             directory,
             throttle: Throttle::default(),
             profile,
@@ -107,14 +113,14 @@ impl World {
             position_key: [7; 16],
             stop: stop.subscribe(),
             notifier,
-            subscription_rules: server::SubscriptionRules::of(profile),
-            outbound: outbound::Client::new(outbound::Policy::default(), &[]).unwrap(),
+            subscription_rules,
+            outbound: outbound::Client::new(loopback, &[]).unwrap(),
             dashboard: server::Dashboard::new(&[], false),
         };
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         loops::start(serve(vec![Listener::new(socket, None)], Arc::new(App::new(parts)), stop.subscribe()));
-        Self { address, store, issuers, stop }
+        Self { address, store, receiver: receiver().await, issuers, stop }
     }
 
     fn issuer(&self, tenant: TenantId) -> &Issuer {
@@ -164,6 +170,31 @@ impl World {
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         Answer { status, head, body: String::from_utf8(bytes[end + 4..].to_vec()).unwrap() }
     }
+}
+
+/// Starts an endpoint that answers each handshake as it should, and says where it is.
+async fn receiver() -> String {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/notify", socket.local_addr().unwrap());
+    loops::start(async move {
+        while let Ok((mut stream, _)) = socket.accept().await {
+            loops::start(async move {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") && stream.read_buf(&mut request).await.unwrap_or(0) > 0
+                {
+                }
+                let request = String::from_utf8_lossy(&request).into_owned();
+                let token =
+                    request.split(' ').nth(1).and_then(|target| target.split_once("validationToken="));
+                let token = token.map(|(_, token)| percent_encoding::percent_decode_str(token).decode_utf8());
+                let token = token.and_then(Result::ok).unwrap_or_default();
+                let head =
+                    "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: ";
+                let _ = stream.write_all(format!("{head}{}\r\n\r\n{token}", token.len()).as_bytes()).await;
+            });
+        }
+    });
+    url
 }
 
 impl Drop for World {
