@@ -10,6 +10,9 @@ use crate::aadsts::Refusal;
 /// The longest body that is looked at. A client assertion with its certificate chain is some 8 KiB.
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// What a form's body is.
+const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
+
 /// Fields by name. Unknown ones are ignored (`client_info`, `claims`, …); one of ours given twice is refused, so that no
 /// two readers can see different requests. Not `Debug`: there are secrets among them.
 pub(crate) struct Form<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
@@ -17,24 +20,31 @@ pub(crate) struct Form<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 impl<'a> Form<'a> {
     /// Those of a body.
     pub(crate) fn of_body(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, Refusal> {
+        // A body of another kind has no fields as far as Entra can see, and that is what it says.
+        match media_type(headers) {
+            Some(media) if media.eq_ignore_ascii_case(MEDIA_TYPE) => Self::parse(body),
+            _ => Err(Refusal::MissingParameter("grant_type")),
+        }
+    }
+
+    /// Those of a body that may also be of no kind: MSAL for Java asks for a device code without naming one.
+    pub(crate) fn of_untyped_body(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, Refusal> {
+        match media_type(headers) {
+            None => Self::parse(body),
+            Some(_) => Self::of_body(headers, body),
+        }
+    }
+
+    fn parse(body: &'a [u8]) -> Result<Self, Refusal> {
         if body.len() > BODY_BYTES_MAX {
             return Err(Refusal::BodyTooLong);
-        }
-        let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let media = media.split(';').next().unwrap_or_default().trim();
-        // A body of another kind has no fields as far as Entra can see, and that is what it says.
-        if !media.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-            return Err(Refusal::MissingParameter("grant_type"));
         }
         Ok(Self(form_urlencoded::parse(body).collect()))
     }
 
     /// Those of a query.
     pub(crate) fn of_query(query: &'a str) -> Result<Self, Refusal> {
-        if query.len() > BODY_BYTES_MAX {
-            return Err(Refusal::BodyTooLong);
-        }
-        Ok(Self(form_urlencoded::parse(query.as_bytes()).collect()))
+        Self::parse(query.as_bytes())
     }
 
     /// The field's value; an empty one counts as absent.
@@ -49,4 +59,10 @@ impl<'a> Form<'a> {
     pub(crate) fn required(&self, name: &'static str) -> Result<&str, Refusal> {
         self.get(name)?.ok_or(Refusal::MissingParameter(name))
     }
+}
+
+/// The type of a body, without its parameters.
+fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let media = headers.get(CONTENT_TYPE)?.to_str().unwrap_or("unreadable");
+    media.split(';').next().map(str::trim).filter(|media| !media.is_empty())
 }

@@ -92,7 +92,7 @@ pub(crate) fn device_code(
     registry: &dyn Registry,
     now: Timestamp,
 ) -> Result<DeviceResponse, Refusal> {
-    let form = Form::of_body(request.headers, request.body)?;
+    let form = Form::of_untyped_body(request.headers, request.body)?;
     let exchange = Exchange { issuer, base_url, registry, now, form };
     let app = exchange.known(exchange.form.required("client_id")?)?;
     if !app.redirects.is_public_client {

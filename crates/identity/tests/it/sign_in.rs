@@ -391,6 +391,11 @@ fn a_device_is_told_that_its_user_declined_or_took_too_long() {
     refused(&device(&issuer, NOW + 900, begun["device_code"].as_str().unwrap()), 400, "expired_token", 70020);
     refused(&device(&issuer, NOW, "never given out"), 400, "bad_verification_code", 70018);
     let path = "/common/oauth2/v2.0/devicecode";
+    // MSAL for Java names no type; another one is refused.
+    let fields = [("client_id", PUBLIC_APP), ("scope", "Presence.Read")];
+    let asked =
+        |media: &str| ask(&issuer, NOW, Method::POST, path, &[("content-type", media)], &fields).status();
+    assert_eq!((asked("").as_u16(), asked("application/json").as_u16()), (200, 400));
     let confidential = [("client_id", APP), ("scope", "Presence.Read")];
     refused(
         &status_and_json(&ask(&issuer, NOW, Method::POST, path, &[], &confidential)),
