@@ -2,7 +2,6 @@
 // validated by jsonwebtoken and jwks-rsa, their content decrypted by node:crypto.
 
 import assert from "node:assert/strict";
-import crypto from "node:crypto";
 import fs from "node:fs";
 import https from "node:https";
 import { execFileSync } from "node:child_process";
@@ -12,6 +11,8 @@ import path from "node:path";
 import { Client } from "@microsoft/microsoft-graph-client";
 import jwt from "jsonwebtoken";
 import jwks from "jwks-rsa";
+
+import { decrypt } from "./notifications.mjs";
 
 const env = process.env;
 const [base, http, tenant, app] = [env.PRESENCED_URL, env.PRESENCED_HTTP_URL, env.PRESENCED_TENANT, env.PRESENCED_CLIENT_ID];
@@ -58,15 +59,6 @@ async function arrived(count) {
   clearTimeout(deadline);
 }
 
-function decrypt(content) {
-  const oaep = { key: privateKey, padding: crypto.constants.RSA_PKCS1_OAEP_PADDING };
-  const key = crypto.privateDecrypt(oaep, Buffer.from(content.dataKey, "base64"));
-  const data = Buffer.from(content.data, "base64");
-  assert.equal(crypto.createHmac("sha256", key).update(data).digest("base64"), content.dataSignature);
-  const decipher = crypto.createDecipheriv("aes-256-cbc", key, key.subarray(0, 16));
-  return JSON.parse(decipher.update(data, undefined, "utf8") + decipher.final("utf8"));
-}
-
 const keys = jwks({ jwksUri: `${base}/common/discovery/v2.0/keys` });
 function validate(token) {
   return new Promise((resolve, reject) => {
@@ -103,7 +95,7 @@ await arrived(2);
 
 const seen = items.map((item) => {
   assert.equal(item.clientState, "from node");
-  const resource = decrypt(item.encryptedContent);
+  const resource = decrypt(item.encryptedContent, privateKey);
   return [resource.id, resource.availability, resource.activity];
 });
 assert.deepEqual(seen.sort(), [[userA, "Busy", "InACall"], [userB, "DoNotDisturb", "Presenting"]].sort());

@@ -44,16 +44,21 @@ class EncryptionKey:
         """The plaintext of an encryptedContent; raises when anything about it is wrong."""
         assert content["encryptionCertificateId"] == self.id, content
         assert content["encryptionCertificateThumbprint"] == hashlib.sha1(self.der).hexdigest().upper()
-        oaep = rsa_padding.OAEP(mgf=rsa_padding.MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None)
-        key = self.private.decrypt(base64.b64decode(content["dataKey"], validate=True), oaep)
-        assert len(key) == 32
-        data = base64.b64decode(content["data"], validate=True)
-        signature = base64.b64encode(hmac.new(key, data, hashlib.sha256).digest()).decode()
-        assert hmac.compare_digest(signature, content["dataSignature"]), "the signature is wrong"
-        decryptor = Cipher(algorithms.AES(key), modes.CBC(key[:16])).decryptor()
-        padded = decryptor.update(data) + decryptor.finalize()
-        unpadder = padding.PKCS7(128).unpadder()
-        return json.loads(unpadder.update(padded) + unpadder.finalize()), key
+        return decrypt(self.private, content)
+
+
+def decrypt(private, content):
+    """The plaintext of an encryptedContent, and the key that is its own; raises when anything about it is wrong."""
+    oaep = rsa_padding.OAEP(mgf=rsa_padding.MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None)
+    key = private.decrypt(base64.b64decode(content["dataKey"], validate=True), oaep)
+    assert len(key) == 32
+    data = base64.b64decode(content["data"], validate=True)
+    signature = base64.b64encode(hmac.new(key, data, hashlib.sha256).digest()).decode()
+    assert hmac.compare_digest(signature, content["dataSignature"]), "the signature is wrong"
+    decryptor = Cipher(algorithms.AES(key), modes.CBC(key[:16])).decryptor()
+    padded = decryptor.update(data) + decryptor.finalize()
+    unpadder = padding.PKCS7(128).unpadder()
+    return json.loads(unpadder.update(padded) + unpadder.finalize()), key
 
 
 class Receiver:

@@ -1,7 +1,10 @@
-// Carries out the scenarios with Microsoft.Graph for .NET, signed in by Azure.Identity.
+// Carries out the scenarios with Microsoft.Graph for .NET, signed in by Azure.Identity: the application by its secret, the
+// user on a device.
 //
 // Not run where NuGet is out of reach: then it is read, and kept in step with the other runners.
 
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Azure.Core;
@@ -25,7 +28,14 @@ var clients = new Dictionary<string, GraphServiceClient>
     ["app"] = Connect(new ClientSecretCredential(
         Read("AZURE_TENANT_ID"), Read("AZURE_CLIENT_ID"), Read("AZURE_CLIENT_SECRET"),
         new ClientSecretCredentialOptions { AuthorityHost = new Uri(Read("AZURE_AUTHORITY_HOST")), DisableInstanceDiscovery = true })),
-    ["user"] = Connect(new ReadyToken(Read("PRESENCED_USER_A_TOKEN"))),
+    ["user"] = Connect(new DeviceCodeCredential(new DeviceCodeCredentialOptions
+    {
+        AuthorityHost = new Uri(Read("AZURE_AUTHORITY_HOST")),
+        TenantId = Read("AZURE_TENANT_ID"),
+        ClientId = Read("AZURE_CLIENT_ID"),
+        DisableInstanceDiscovery = true,
+        DeviceCodeCallback = Agree,
+    })),
 };
 using var emulator = new HttpClient();
 
@@ -65,6 +75,20 @@ for (var scenario = 0; scenario < scenarios.Count; scenario++)
     }
 }
 
+// What user A does in a browser: enters the device's code, chooses herself, and agrees.
+static async Task Agree(DeviceCodeInfo device, CancellationToken cancel)
+{
+    using var browser = new HttpClient();
+    var form = new Dictionary<string, string>
+    {
+        ["user"] = "ana.fuentes@presenced.example",
+        ["decision"] = "agree",
+        ["user_code"] = device.UserCode,
+    };
+    using var answer = await browser.PostAsync(device.VerificationUri, new FormUrlEncodedContent(form), cancel);
+    answer.EnsureSuccessStatusCode();
+}
+
 static string Read(string name) => Environment.GetEnvironmentVariable(name) ?? throw new InvalidOperationException(name);
 
 GraphServiceClient Connect(TokenCredential credential)
@@ -92,7 +116,7 @@ static async Task<JsonNode?> CarryOut(GraphServiceClient graph, JsonObject step)
         case "getPresence":
             return (string)step["at"]! == "communications"
                 ? OnTheWire(await graph.Communications.Presences[(string)step["user"]!].GetAsync())
-                : OnTheWire(await Presence(graph, step).GetAsync());
+                : OnTheWire(await PresenceOf(graph, step).GetAsync());
         case "getPresencesByUserId":
             var ids = step["with"]!["ids"]!.AsArray().Select(id => (string)id!).ToList();
             var found = await graph.Communications.GetPresencesByUserId
@@ -104,6 +128,24 @@ static async Task<JsonNode?> CarryOut(GraphServiceClient graph, JsonObject step)
                 : await graph.Users[(string)step["user"]!].GetAsync());
         case "listUsers":
             return new JsonArray((await graph.Users.GetAsync())!.Value!.Select(OnTheWire).ToArray());
+        case "createSubscription":
+            var created = await graph.Subscriptions.PostAsync(SubscriptionBody(step["with"]!));
+            Subscribed.Id = created!.Id!;
+            return OnTheWire(created);
+        case "listSubscriptions":
+            return new JsonArray((await graph.Subscriptions.GetAsync())!.Value!.Select(OnTheWire).ToArray());
+        case "getSubscription":
+            return OnTheWire(await graph.Subscriptions[Subscribed.Id].GetAsync());
+        case "updateSubscription":
+            return OnTheWire(await graph.Subscriptions[Subscribed.Id].PatchAsync(SubscriptionBody(step["with"]!)));
+        case "reauthorizeSubscription":
+            await graph.Subscriptions[Subscribed.Id].Reauthorize.PostAsync();
+            return null;
+        case "deleteSubscription":
+            await graph.Subscriptions[Subscribed.Id].DeleteAsync();
+            return null;
+        case "receive":
+            return await Receive(step["with"]!.AsObject());
         case "seedSnippet":
             await SeedSnippet(graph);
             return null;
@@ -115,7 +157,7 @@ static async Task<JsonNode?> CarryOut(GraphServiceClient graph, JsonObject step)
     }
 }
 
-static Microsoft.Graph.Users.Item.Presence.PresenceRequestBuilder Presence(GraphServiceClient graph, JsonObject step) =>
+static Microsoft.Graph.Users.Item.Presence.PresenceRequestBuilder PresenceOf(GraphServiceClient graph, JsonObject step) =>
     (string)step["at"]! == "me" ? graph.Me.Presence : graph.Users[(string)step["user"]!].Presence;
 
 static async Task Act(GraphServiceClient graph, JsonObject step)
@@ -126,7 +168,7 @@ static async Task Act(GraphServiceClient graph, JsonObject step)
     var elsewhere = (string)step["at"]! == "communications"
         ? $"{graph.RequestAdapter.BaseUrl}/communications/presences/{step["user"]}/{action}"
         : null;
-    var presence = Presence(graph, step);
+    var presence = PresenceOf(graph, step);
     switch (action)
     {
         case "setPresence":
@@ -152,7 +194,7 @@ static async Task Act(GraphServiceClient graph, JsonObject step)
             break;
         case "setStatusMessage":
             var say = elsewhere is null ? presence.SetStatusMessage : presence.SetStatusMessage.WithUrl(elsewhere);
-            await say.PostAsync(new SetStatusMessagePostRequestBody { StatusMessage = StatusMessage(given) });
+            await say.PostAsync(new SetStatusMessagePostRequestBody { StatusMessage = StatusMessageBody(given) });
             break;
         default:
             throw new NotSupportedException($"this Microsoft.Graph has no {action}");
@@ -170,7 +212,7 @@ static SetPresencePostRequestBody Session(JsonObject given) => new()
 static TimeSpan? Duration(JsonObject given) =>
     (string?)given["expirationDuration"] is { } text ? System.Xml.XmlConvert.ToTimeSpan(text) : null;
 
-static PresenceStatusMessage StatusMessage(JsonObject given)
+static PresenceStatusMessage StatusMessageBody(JsonObject given)
 {
     var note = given["statusMessage"]!;
     var ends = note["expiryDateTime"];
@@ -187,13 +229,61 @@ static PresenceStatusMessage StatusMessage(JsonObject given)
     };
 }
 
+static Subscription SubscriptionBody(JsonNode given) => new()
+{
+    ChangeType = (string?)given["changeType"],
+    Resource = (string?)given["resource"],
+    NotificationUrl = (string?)given["notificationUrl"],
+    ClientState = (string?)given["clientState"],
+    ExpirationDateTime = DateTimeOffset.Parse((string)given["expirationDateTime"]!),
+    IncludeResourceData = (bool?)given["includeResourceData"],
+    EncryptionCertificate = (string?)given["encryptionCertificate"],
+    EncryptionCertificateId = (string?)given["encryptionCertificateId"],
+};
+
+// The next notification at the receiver, validated and decrypted by the SDK's own means where there is a key.
+static async Task<JsonNode?> Receive(JsonObject given)
+{
+    using var receiver = new HttpClient();
+    using var posted = JsonDocument.Parse(await receiver.GetStringAsync((string)given["url"]!));
+    var node = new JsonParseNode(posted.RootElement);
+    var collection = node.GetObjectValue(ChangeNotificationCollection.CreateFromDiscriminatorValue)!;
+    var result = OnTheWire(collection)!.AsObject();
+    if ((string?)given["key"] is not { } key)
+    {
+        return result;
+    }
+    var issuer = Read("PRESENCED_URL");
+    result["valid"] = await collection.AreTokensValidAsync(
+        new[] { Guid.Parse(Read("PRESENCED_TENANT")) },
+        new[] { Guid.Parse(Read("PRESENCED_CLIENT_ID")) },
+        $"{issuer}/common/.well-known/openid-configuration",
+        new[] { issuer + "/{0}/v2.0" });
+    for (var index = 0; index < collection.Value!.Count; index++)
+    {
+        var content = collection.Value[index].EncryptedContent!;
+        var seen = await content.DecryptAsync<Presence>((_, _) => Task.FromResult(Certificate(key)));
+        result["value"]![index]!["content"] = OnTheWire(seen);
+    }
+    return result;
+}
+
+// The SDK wants the private key in a certificate; which one around it is nobody's business here.
+static X509Certificate2 Certificate(string key)
+{
+    using var rsa = RSA.Create();
+    rsa.ImportFromPem(key);
+    var request = new CertificateRequest("CN=receiver", rsa, HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1);
+    return request.CreateSelfSigned(DateTimeOffset.UtcNow.AddDays(-1), DateTimeOffset.UtcNow.AddDays(1));
+}
+
 static async Task<JsonNode> Batch(GraphServiceClient graph, JsonArray parts)
 {
     var content = new BatchRequestContentCollection(graph);
     var ids = new Dictionary<string, string>();
     foreach (var part in parts.Select(part => part!.AsObject()))
     {
-        var presence = Presence(graph, part);
+        var presence = PresenceOf(graph, part);
         var request = (string)part["do"]! == "getPresence"
             ? presence.ToGetRequestInformation()
             : presence.SetPresence.ToPostRequestInformation(Session(part["with"]!.AsObject()));
@@ -233,12 +323,8 @@ static JsonNode? OnTheWire(IParsable? model)
     return members;
 }
 
-/// <summary>A credential that holds a token it was given.</summary>
-internal sealed class ReadyToken(string token) : TokenCredential
+/// <summary>The subscription that was made last.</summary>
+internal static class Subscribed
 {
-    public override AccessToken GetToken(TokenRequestContext context, CancellationToken cancel) =>
-        new(token, DateTimeOffset.UtcNow.AddHours(1));
-
-    public override ValueTask<AccessToken> GetTokenAsync(TokenRequestContext context, CancellationToken cancel) =>
-        ValueTask.FromResult(GetToken(context, cancel));
+    internal static string Id { get; set; } = "";
 }

@@ -1,8 +1,9 @@
-// Carries out the scenarios with microsoft-graph for Java, signed in by azure-identity.
+// Carries out the scenarios with microsoft-graph for Java, signed in by azure-identity: the application by its secret, the user
+// on a device.
 
-import com.azure.core.credential.AccessToken;
 import com.azure.core.credential.TokenCredential;
 import com.azure.identity.ClientSecretCredentialBuilder;
+import com.azure.identity.DeviceCodeCredentialBuilder;
 import com.google.gson.Gson;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
@@ -10,20 +11,28 @@ import com.google.gson.JsonNull;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import com.microsoft.graph.communications.getpresencesbyuserid.GetPresencesByUserIdPostRequestBody;
+import com.microsoft.graph.communications.presences.item.PresenceItemRequestBuilder;
 import com.microsoft.graph.core.authentication.AzureIdentityAuthenticationProvider;
 import com.microsoft.graph.core.content.BatchRequestContent;
-import com.microsoft.graph.models.BodyType;
-import com.microsoft.graph.models.DateTimeTimeZone;
-import com.microsoft.graph.models.ItemBody;
+import com.microsoft.graph.core.models.DecryptableContent;
+import com.microsoft.graph.core.models.TokenValidable;
+import com.microsoft.graph.models.ChangeNotificationCollection;
 import com.microsoft.graph.models.Presence;
-import com.microsoft.graph.models.PresenceStatusMessage;
+import com.microsoft.graph.models.Subscription;
 import com.microsoft.graph.models.odataerrors.ODataError;
 import com.microsoft.graph.serviceclient.GraphServiceClient;
-import com.microsoft.kiota.PeriodAndDuration;
+import com.microsoft.graph.users.item.presence.PresenceRequestBuilder;
+import com.microsoft.graph.users.item.presence.clearpresence.ClearPresencePostRequestBody;
+import com.microsoft.graph.users.item.presence.setpresence.SetPresencePostRequestBody;
+import com.microsoft.graph.users.item.presence.setstatusmessage.SetStatusMessagePostRequestBody;
+import com.microsoft.graph.users.item.presence.setuserpreferredpresence.SetUserPreferredPresencePostRequestBody;
 import com.microsoft.kiota.RequestAdapter;
 import com.microsoft.kiota.RequestInformation;
+import com.microsoft.kiota.serialization.JsonParseNodeFactory;
 import com.microsoft.kiota.serialization.JsonSerializationWriter;
 import com.microsoft.kiota.serialization.Parsable;
+import com.microsoft.kiota.serialization.ParsableFactory;
+import java.io.ByteArrayInputStream;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -31,12 +40,15 @@ import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.OffsetDateTime;
+import java.security.KeyFactory;
+import java.security.PrivateKey;
+import java.security.spec.PKCS8EncodedKeySpec;
 import java.util.ArrayList;
+import java.util.Base64;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import reactor.core.publisher.Mono;
+import java.util.UUID;
 
 public final class RunScenarios {
   private static final String URL = System.getenv("PRESENCED_URL");
@@ -88,8 +100,24 @@ public final class RunScenarios {
   }
 
   private static TokenCredential user() {
-    String token = System.getenv("PRESENCED_USER_A_TOKEN");
-    return context -> Mono.just(new AccessToken(token, OffsetDateTime.now().plusHours(1)));
+    return new DeviceCodeCredentialBuilder()
+        .authorityHost(System.getenv("AZURE_AUTHORITY_HOST"))
+        .tenantId(System.getenv("AZURE_TENANT_ID"))
+        .clientId(System.getenv("AZURE_CLIENT_ID"))
+        .disableInstanceDiscovery()
+        .challengeConsumer(device -> agree(device.getVerificationUrl(), device.getUserCode()))
+        .build();
+  }
+
+  /** What user A does in a browser: enters the device's code, chooses herself, and agrees. */
+  private static void agree(String page, String code) {
+    String form = "user=ana.fuentes%40presenced.example&decision=agree&user_code=" + code;
+    HttpRequest request =
+        HttpRequest.newBuilder(URI.create(page))
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .POST(HttpRequest.BodyPublishers.ofString(form))
+            .build();
+    EMULATOR.sendAsync(request, HttpResponse.BodyHandlers.discarding()).join();
   }
 
   private static GraphServiceClient connect(TokenCredential credential) {
@@ -124,15 +152,11 @@ public final class RunScenarios {
       case "getPresence":
         return onTheWire(
             switch (text(step, "at")) {
-              case "me" -> graph.me().presence().get();
-              case "users" -> graph.users().byUserId(text(step, "user")).presence().get();
-              default -> graph.communications().presences().byPresenceId(text(step, "user")).get();
+              case "communications" -> graph.communications().presences().byPresenceId(text(step, "user")).get();
+              default -> presence(graph, step).get();
             });
       case "getPresencesByUserId": {
-        var body = new GetPresencesByUserIdPostRequestBody();
-        List<String> ids = new ArrayList<>();
-        step.getAsJsonObject("with").getAsJsonArray("ids").forEach(id -> ids.add(id.getAsString()));
-        body.setIds(ids);
+        var body = model(step.get("with"), GetPresencesByUserIdPostRequestBody::createFromDiscriminatorValue);
         return all(graph.communications().getPresencesByUserId().post(body).getValue());
       }
       case "getUser":
@@ -140,6 +164,24 @@ public final class RunScenarios {
             text(step, "at").equals("me") ? graph.me().get() : graph.users().byUserId(text(step, "user")).get());
       case "listUsers":
         return all(graph.users().get().getValue());
+      case "createSubscription":
+        return createSubscription(graph, step.getAsJsonObject("with"));
+      case "listSubscriptions":
+        return all(graph.subscriptions().get().getValue());
+      case "getSubscription":
+        return onTheWire(graph.subscriptions().bySubscriptionId(subscribed).get());
+      case "updateSubscription": {
+        Subscription later = model(step.get("with"), Subscription::createFromDiscriminatorValue);
+        return onTheWire(graph.subscriptions().bySubscriptionId(subscribed).patch(later));
+      }
+      case "reauthorizeSubscription":
+        graph.subscriptions().bySubscriptionId(subscribed).reauthorize().post();
+        return JsonNull.INSTANCE;
+      case "deleteSubscription":
+        graph.subscriptions().bySubscriptionId(subscribed).delete();
+        return JsonNull.INSTANCE;
+      case "receive":
+        return receive(step.getAsJsonObject("with"));
       case "seedSnippet":
         seedSnippet(graph);
         return JsonNull.INSTANCE;
@@ -151,95 +193,119 @@ public final class RunScenarios {
     }
   }
 
-  private static void act(GraphServiceClient graph, JsonObject step) {
-    String action = text(step, "do");
+  private static void act(GraphServiceClient graph, JsonObject step) throws Exception {
     JsonObject given = step.has("with") ? step.getAsJsonObject("with") : new JsonObject();
     if (text(step, "at").equals("communications")) {
-      var presence = graph.communications().presences().byPresenceId(text(step, "user"));
-      switch (action) {
-        case "setPresence" -> {
-          var body = new com.microsoft.graph.communications.presences.item.setpresence.SetPresencePostRequestBody();
-          body.setSessionId(text(given, "sessionId"));
-          body.setAvailability(text(given, "availability"));
-          body.setActivity(text(given, "activity"));
-          body.setExpirationDuration(duration(given));
-          presence.setPresence().post(body);
-        }
-        case "clearPresence" -> {
-          var body = new com.microsoft.graph.communications.presences.item.clearpresence.ClearPresencePostRequestBody();
-          body.setSessionId(text(given, "sessionId"));
-          presence.clearPresence().post(body);
-        }
-        case "setUserPreferredPresence" -> {
-          var body = new com.microsoft.graph.communications.presences.item.setuserpreferredpresence.SetUserPreferredPresencePostRequestBody();
-          body.setAvailability(text(given, "availability"));
-          body.setActivity(text(given, "activity"));
-          body.setExpirationDuration(duration(given));
-          presence.setUserPreferredPresence().post(body);
-        }
-        case "clearUserPreferredPresence" -> presence.clearUserPreferredPresence().post();
-        case "setStatusMessage" -> {
-          var body = new com.microsoft.graph.communications.presences.item.setstatusmessage.SetStatusMessagePostRequestBody();
-          body.setStatusMessage(statusMessage(given));
-          presence.setStatusMessage().post(body);
-        }
-        default -> throw new Unsupported("microsoft-graph 6.69 has no " + action);
-      }
-      return;
+      actAtCommunications(graph.communications().presences().byPresenceId(text(step, "user")), text(step, "do"), given);
+    } else {
+      act(presence(graph, step), text(step, "do"), given);
     }
-    var user = text(step, "at").equals("me") ? graph.me() : graph.users().byUserId(text(step, "user"));
-    var presence = user.presence();
+  }
+
+  private static PresenceRequestBuilder presence(GraphServiceClient graph, JsonObject step) {
+    boolean isOwn = text(step, "at").equals("me");
+    return isOwn ? graph.me().presence() : graph.users().byUserId(text(step, "user")).presence();
+  }
+
+  private static void act(PresenceRequestBuilder presence, String action, JsonObject given) throws Exception {
     switch (action) {
-      case "setPresence" -> {
-        var body = new com.microsoft.graph.users.item.presence.setpresence.SetPresencePostRequestBody();
-        body.setSessionId(text(given, "sessionId"));
-        body.setAvailability(text(given, "availability"));
-        body.setActivity(text(given, "activity"));
-        body.setExpirationDuration(duration(given));
-        presence.setPresence().post(body);
-      }
-      case "clearPresence" -> {
-        var body = new com.microsoft.graph.users.item.presence.clearpresence.ClearPresencePostRequestBody();
-        body.setSessionId(text(given, "sessionId"));
-        presence.clearPresence().post(body);
-      }
-      case "setUserPreferredPresence" -> {
-        var body = new com.microsoft.graph.users.item.presence.setuserpreferredpresence.SetUserPreferredPresencePostRequestBody();
-        body.setAvailability(text(given, "availability"));
-        body.setActivity(text(given, "activity"));
-        body.setExpirationDuration(duration(given));
-        presence.setUserPreferredPresence().post(body);
-      }
+      case "setPresence" ->
+          presence.setPresence().post(model(given, SetPresencePostRequestBody::createFromDiscriminatorValue));
+      case "clearPresence" ->
+          presence.clearPresence().post(model(given, ClearPresencePostRequestBody::createFromDiscriminatorValue));
+      case "setUserPreferredPresence" ->
+          presence
+              .setUserPreferredPresence()
+              .post(model(given, SetUserPreferredPresencePostRequestBody::createFromDiscriminatorValue));
       case "clearUserPreferredPresence" -> presence.clearUserPreferredPresence().post();
-      case "setStatusMessage" -> {
-        var body = new com.microsoft.graph.users.item.presence.setstatusmessage.SetStatusMessagePostRequestBody();
-        body.setStatusMessage(statusMessage(given));
-        presence.setStatusMessage().post(body);
-      }
+      case "setStatusMessage" ->
+          presence
+              .setStatusMessage()
+              .post(model(given, SetStatusMessagePostRequestBody::createFromDiscriminatorValue));
       default -> throw new Unsupported("microsoft-graph 6.69 has no " + action);
     }
   }
 
-  private static PeriodAndDuration duration(JsonObject given) {
-    String text = text(given, "expirationDuration");
-    return text == null ? null : PeriodAndDuration.parse(text);
+  /** The same actions: below /communications their bodies are types of their own. */
+  private static void actAtCommunications(PresenceItemRequestBuilder presence, String action, JsonObject given)
+      throws Exception {
+    switch (action) {
+      case "setPresence" ->
+          presence
+              .setPresence()
+              .post(
+                  model(
+                      given,
+                      com.microsoft.graph.communications.presences.item.setpresence.SetPresencePostRequestBody
+                          ::createFromDiscriminatorValue));
+      case "clearPresence" ->
+          presence
+              .clearPresence()
+              .post(
+                  model(
+                      given,
+                      com.microsoft.graph.communications.presences.item.clearpresence.ClearPresencePostRequestBody
+                          ::createFromDiscriminatorValue));
+      case "setUserPreferredPresence" ->
+          presence
+              .setUserPreferredPresence()
+              .post(
+                  model(
+                      given,
+                      com.microsoft.graph.communications.presences.item.setuserpreferredpresence
+                              .SetUserPreferredPresencePostRequestBody::createFromDiscriminatorValue));
+      case "clearUserPreferredPresence" -> presence.clearUserPreferredPresence().post();
+      case "setStatusMessage" ->
+          presence
+              .setStatusMessage()
+              .post(
+                  model(
+                      given,
+                      com.microsoft.graph.communications.presences.item.setstatusmessage.SetStatusMessagePostRequestBody
+                          ::createFromDiscriminatorValue));
+      default -> throw new Unsupported("microsoft-graph 6.69 has no " + action);
+    }
   }
 
-  private static PresenceStatusMessage statusMessage(JsonObject given) {
-    JsonObject note = given.getAsJsonObject("statusMessage");
-    JsonObject message = note.getAsJsonObject("message");
-    ItemBody body = new ItemBody();
-    body.setContent(text(message, "content"));
-    body.setContentType(BodyType.forValue(text(message, "contentType")));
-    PresenceStatusMessage status = new PresenceStatusMessage();
-    status.setMessage(body);
-    if (note.has("expiryDateTime")) {
-      DateTimeTimeZone ends = new DateTimeTimeZone();
-      ends.setDateTime(text(note.getAsJsonObject("expiryDateTime"), "dateTime"));
-      ends.setTimeZone(text(note.getAsJsonObject("expiryDateTime"), "timeZone"));
-      status.setExpiryDateTime(ends);
+  /** What a user would write with setters, made of a scenario's JSON by the SDK's own reader. */
+  private static <T extends Parsable> T model(JsonElement given, ParsableFactory<T> factory) throws Exception {
+    var bytes = new ByteArrayInputStream(given.toString().getBytes(StandardCharsets.UTF_8));
+    return new JsonParseNodeFactory().getParseNode("application/json", bytes).getObjectValue(factory);
+  }
+
+  /** The id of the subscription that was made last. */
+  private static String subscribed = "";
+
+  private static JsonElement createSubscription(GraphServiceClient graph, JsonObject given) throws Exception {
+    Subscription created = graph.subscriptions().post(model(given, Subscription::createFromDiscriminatorValue));
+    subscribed = created.getId();
+    return onTheWire(created);
+  }
+
+  /** The next notification at the receiver, validated and decrypted by the SDK's own means where there is a key. */
+  private static JsonElement receive(JsonObject given) throws Exception {
+    HttpRequest request = HttpRequest.newBuilder(URI.create(text(given, "url"))).build();
+    JsonElement posted = JsonParser.parseString(EMULATOR.send(request, HttpResponse.BodyHandlers.ofString()).body());
+    var collection = model(posted, ChangeNotificationCollection::createFromDiscriminatorValue);
+    JsonObject result = onTheWire(collection).getAsJsonObject();
+    String key = text(given, "key");
+    if (key == null) {
+      return result;
     }
-    return status;
+    List<UUID> tenants = List.of(UUID.fromString(System.getenv("PRESENCED_TENANT")));
+    List<UUID> applications = List.of(UUID.fromString(System.getenv("PRESENCED_CLIENT_ID")));
+    String keys = URL + "/common/discovery/v2.0/keys";
+    result.addProperty("valid", TokenValidable.areTokensValid(collection, tenants, applications, keys));
+    String base64 = key.replaceAll("-----[A-Z ]+-----|\\s", "");
+    var spec = new PKCS8EncodedKeySpec(Base64.getDecoder().decode(base64));
+    PrivateKey privateKey = KeyFactory.getInstance("RSA").generatePrivate(spec);
+    for (int index = 0; index < collection.getValue().size(); index++) {
+      var content = collection.getValue().get(index).getEncryptedContent();
+      Presence seen =
+          DecryptableContent.decrypt(content, (id, thumbprint) -> privateKey, Presence::createFromDiscriminatorValue);
+      result.getAsJsonArray("value").get(index).getAsJsonObject().add("content", onTheWire(seen));
+    }
+    return result;
   }
 
   /** The SDK's own batch. */
@@ -271,21 +337,13 @@ public final class RunScenarios {
     return result;
   }
 
-  private static RequestInformation request(GraphServiceClient graph, JsonObject part) {
-    var user = text(part, "at").equals("me") ? graph.me() : graph.users().byUserId(text(part, "user"));
-    switch (text(part, "do")) {
-      case "getPresence":
-        return user.presence().toGetRequestInformation();
-      default: {
-        JsonObject given = part.getAsJsonObject("with");
-        var body = new com.microsoft.graph.users.item.presence.setpresence.SetPresencePostRequestBody();
-        body.setSessionId(text(given, "sessionId"));
-        body.setAvailability(text(given, "availability"));
-        body.setActivity(text(given, "activity"));
-        body.setExpirationDuration(duration(given));
-        return user.presence().setPresence().toPostRequestInformation(body);
-      }
-    }
+  private static RequestInformation request(GraphServiceClient graph, JsonObject part) throws Exception {
+    PresenceRequestBuilder presence = presence(graph, part);
+    return text(part, "do").equals("getPresence")
+        ? presence.toGetRequestInformation()
+        : presence
+            .setPresence()
+            .toPostRequestInformation(model(part.get("with"), SetPresencePostRequestBody::createFromDiscriminatorValue));
   }
 
   private static JsonElement all(List<? extends Parsable> models) throws Exception {

@@ -1,11 +1,13 @@
-// Carries out the scenarios with @microsoft/microsoft-graph-client, signed in by MSAL for Node.
+// Carries out the scenarios with @microsoft/microsoft-graph-client, signed in by MSAL for Node: the application by its
+// secret, the user by a code with PKCE.
 //
 // The client is path based: its idiom is `api(path)` and the verbs.
 
-import { ConfidentialClientApplication } from "@azure/msal-node";
+import { ConfidentialClientApplication, CryptoProvider } from "@azure/msal-node";
 import { BatchRequestContent, BatchResponseContent, Client, GraphError } from "@microsoft/microsoft-graph-client";
 
-import { carryOutAll } from "./scenario_steps.mjs";
+import { received } from "./notifications.mjs";
+import { agree, carryOutAll } from "./scenario_steps.mjs";
 
 const { env } = process;
 
@@ -23,6 +25,16 @@ async function applicationToken() {
   return result.accessToken;
 }
 
+/** Signs user A in through the page where she agrees; from then on MSAL's cache answers. */
+async function signIn() {
+  const { verifier, challenge } = await new CryptoProvider().generatePkceCodes();
+  const asked = { scopes: ["https://graph.microsoft.com/.default"], redirectUri: "http://localhost/signed-in" };
+  const page = await msal.getAuthCodeUrl({ ...asked, codeChallenge: challenge, codeChallengeMethod: "S256" });
+  const code = new URL(await agree(page)).searchParams.get("code");
+  const { account } = await msal.acquireTokenByCode({ ...asked, code, codeVerifier: verifier });
+  return async () => (await msal.acquireTokenSilent({ scopes: asked.scopes, account })).accessToken;
+}
+
 function graphClient(getAccessToken) {
   return Client.initWithMiddleware({
     baseUrl: `${env.PRESENCED_URL}/`,
@@ -33,7 +45,7 @@ function graphClient(getAccessToken) {
 
 const clients = {
   app: graphClient(applicationToken),
-  user: graphClient(async () => env.PRESENCED_USER_A_TOKEN),
+  user: graphClient(await signIn()),
 };
 
 function address(step) {
@@ -73,6 +85,9 @@ async function batch(client, steps) {
   return result;
 }
 
+/** The subscription that was made last. */
+let subscription;
+
 async function carryOut(step) {
   const client = clients[step.as];
   switch (step.do) {
@@ -84,6 +99,25 @@ async function carryOut(step) {
       return client.api(step.at === "me" ? "/me" : `/users/${step.user}`).get();
     case "listUsers":
       return (await client.api("/users").get()).value;
+    case "createSubscription": {
+      const created = await client.api("/subscriptions").post(step.with);
+      subscription = `/subscriptions/${created.id}`;
+      return created;
+    }
+    case "listSubscriptions":
+      return (await client.api("/subscriptions").get()).value;
+    case "getSubscription":
+      return client.api(subscription).get();
+    case "updateSubscription":
+      return client.api(subscription).patch(step.with);
+    case "reauthorizeSubscription":
+      await client.api(`${subscription}/reauthorize`).post();
+      return;
+    case "deleteSubscription":
+      await client.api(subscription).delete();
+      return;
+    case "receive":
+      return received(step);
     case "seedSnippet":
       return seedSnippet(client);
     case "batch":

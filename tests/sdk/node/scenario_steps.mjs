@@ -1,4 +1,5 @@
-// What the Node runners share: the file of scenarios, the emulator's own resources, and the lines they print.
+// What the Node runners share: the file of scenarios, the emulator's own resources, the user who signs in, and the lines
+// they print.
 
 import { readFileSync } from "node:fs";
 
@@ -19,6 +20,13 @@ export async function control(step) {
   if (!response.ok) {
     throw new Error(`${step.control}: ${response.status} ${await response.text()}`);
   }
+}
+
+/** What user A does in a browser: chooses herself on a page of the emulator, and agrees. Where that leads. */
+export async function agree(page, more = {}) {
+  const form = new URLSearchParams({ user: "ana.fuentes@presenced.example", decision: "agree", ...more });
+  const response = await fetch(page, { method: "POST", body: form, redirect: "manual" });
+  return response.headers.get("Location");
 }
 
 /** Carries out every scenario; `refusal` makes a line's error of what the client throws, or nothing of anything else. */

@@ -1,13 +1,19 @@
 <?php
 
-// Carries out the scenarios with microsoft/microsoft-graph for PHP, signed in by the SDK's own token request.
+// Carries out the scenarios with microsoft/microsoft-graph for PHP, signed in by league/oauth2-client, on which the SDK builds:
+// the application by its secret, the user by a code with PKCE.
 //
 // Not run where Packagist is out of reach: then it is read, and kept in step with the other runners.
 
 require __DIR__ . '/vendor/autoload.php';
 
+use Firebase\JWT\JWK;
+use Firebase\JWT\JWT;
 use GuzzleHttp\Client;
 use League\OAuth2\Client\Provider\GenericProvider;
+use Microsoft\Graph\BatchRequestBuilder;
+use Microsoft\Graph\Core\Requests\BatchRequestContent;
+use Microsoft\Graph\Core\Requests\BatchRequestItem;
 use Microsoft\Graph\Generated\Communications\GetPresencesByUserId\GetPresencesByUserIdPostRequestBody;
 use Microsoft\Graph\Generated\Models\BodyType;
 use Microsoft\Graph\Generated\Models\DateTimeTimeZone;
@@ -15,6 +21,7 @@ use Microsoft\Graph\Generated\Models\ItemBody;
 use Microsoft\Graph\Generated\Models\ODataErrors\ODataError;
 use Microsoft\Graph\Generated\Models\Presence;
 use Microsoft\Graph\Generated\Models\PresenceStatusMessage;
+use Microsoft\Graph\Generated\Models\Subscription;
 use Microsoft\Graph\Generated\Users\Item\Presence\ClearPresence\ClearPresencePostRequestBody;
 use Microsoft\Graph\Generated\Users\Item\Presence\SetPresence\SetPresencePostRequestBody;
 use Microsoft\Graph\Generated\Users\Item\Presence\SetStatusMessage\SetStatusMessagePostRequestBody;
@@ -32,26 +39,45 @@ final class Unsupported extends RuntimeException
 {
 }
 
-/** Tokens from presenced: by the client credentials grant, or one it was given. */
+/** Tokens from presenced: of the application by the client credentials grant, of user A by a code. */
 final class Tokens implements AccessTokenProvider
 {
-    private ?string $token;
+    private const SCOPE = 'https://graph.microsoft.com/.default';
 
-    public function __construct(?string $token = null)
+    private ?string $token = null;
+
+    public function __construct(private readonly bool $ofUser)
     {
-        $this->token = $token;
     }
 
     public function getAuthorizationTokenAsync(string $url, array $additionalAuthenticationContext = []): Promise
     {
-        $this->token ??= (new GenericProvider([
+        $this->token ??= $this->signIn();
+        return new FulfilledPromise($this->token);
+    }
+
+    private function signIn(): string
+    {
+        $endpoints = getenv('PRESENCED_URL') . '/' . getenv('AZURE_TENANT_ID') . '/oauth2/v2.0';
+        $provider = new GenericProvider([
             'clientId' => getenv('AZURE_CLIENT_ID'),
             'clientSecret' => getenv('AZURE_CLIENT_SECRET'),
-            'urlAuthorize' => '',
+            'redirectUri' => 'http://localhost/signed-in',
+            'urlAuthorize' => "$endpoints/authorize",
+            'urlAccessToken' => "$endpoints/token",
             'urlResourceOwnerDetails' => '',
-            'urlAccessToken' => getenv('PRESENCED_URL') . '/' . getenv('AZURE_TENANT_ID') . '/oauth2/v2.0/token',
-        ]))->getAccessToken('client_credentials', ['scope' => 'https://graph.microsoft.com/.default'])->getToken();
-        return new FulfilledPromise($this->token);
+            'pkceMethod' => GenericProvider::PKCE_METHOD_S256,
+        ]);
+        if (!$this->ofUser) {
+            return $provider->getAccessToken('client_credentials', ['scope' => self::SCOPE])->getToken();
+        }
+        // What user A does in a browser: chooses herself, and agrees. The redirect leads to a client that waits for it.
+        $answer = (new Client())->post($provider->getAuthorizationUrl(['scope' => self::SCOPE]), [
+            'form_params' => ['user' => 'ana.fuentes@presenced.example', 'decision' => 'agree'],
+            'allow_redirects' => false,
+        ]);
+        parse_str(parse_url($answer->getHeaderLine('Location'), PHP_URL_QUERY), $redirect);
+        return $provider->getAccessToken('authorization_code', ['code' => $redirect['code']])->getToken();
     }
 
     public function getAllowedHostsValidator(): AllowedHostsValidator
@@ -118,12 +144,7 @@ function act(GraphServiceClient $graph, array $step): void
     }
     switch ($step['do']) {
         case 'setPresence':
-            $session = $body(SetPresencePostRequestBody::class);
-            $session->setSessionId($given['sessionId'] ?? null);
-            $session->setAvailability($given['availability'] ?? null);
-            $session->setActivity($given['activity'] ?? null);
-            $session->setExpirationDuration(duration($given));
-            $at->setPresence()->post($session)->wait();
+            $at->setPresence()->post(session($given, $body(SetPresencePostRequestBody::class)))->wait();
             break;
         case 'clearPresence':
             $session = $body(ClearPresencePostRequestBody::class);
@@ -148,6 +169,100 @@ function act(GraphServiceClient $graph, array $step): void
         default:
             throw new Unsupported("this microsoft-graph has no {$step['do']}");
     }
+}
+
+/** The SDK's own batch. */
+function batch(GraphServiceClient $graph, array $parts): array
+{
+    $adapter = $graph->getRequestAdapter();
+    $items = [];
+    foreach ($parts as $part) {
+        $at = presence($graph, $part);
+        if ($part['do'] === 'getPresence') {
+            $request = $at->toGetRequestInformation();
+        } else {
+            $request = $at->setPresence()->toPostRequestInformation(session($part['with'], new SetPresencePostRequestBody()));
+        }
+        // The item takes its address apart, which must be whole for that.
+        $request->pathParameters['baseurl'] = $adapter->getBaseUrl();
+        $items[] = new BatchRequestItem($request, $part['id'], $part['dependsOn'] ?? null);
+    }
+    $answer = (new BatchRequestBuilder($adapter))->postAsync(new BatchRequestContent($items))->wait();
+    $result = [];
+    foreach ($parts as ['id' => $id]) {
+        $item = $answer->getResponse($id);
+        $body = $item->getBody()?->getContents();
+        $result[$id] = ['status' => $item->getStatusCode(), 'body' => $body ? json_decode($body, true) : null];
+    }
+    return $result;
+}
+
+function session(array $given, $body)
+{
+    $body->setSessionId($given['sessionId'] ?? null);
+    $body->setAvailability($given['availability'] ?? null);
+    $body->setActivity($given['activity'] ?? null);
+    $body->setExpirationDuration(duration($given));
+    return $body;
+}
+
+function subscription(array $given): Subscription
+{
+    $body = new Subscription();
+    $body->setChangeType($given['changeType'] ?? null);
+    $body->setResource($given['resource'] ?? null);
+    $body->setNotificationUrl($given['notificationUrl'] ?? null);
+    $body->setClientState($given['clientState'] ?? null);
+    $body->setExpirationDateTime(new DateTime($given['expirationDateTime']));
+    $body->setIncludeResourceData($given['includeResourceData'] ?? null);
+    $body->setEncryptionCertificate($given['encryptionCertificate'] ?? null);
+    $body->setEncryptionCertificateId($given['encryptionCertificateId'] ?? null);
+    return $body;
+}
+
+/**
+ * The next notification at the receiver. Where a key is given, its tokens are checked and its contents read by the means of
+ * php-jwt and openssl: the SDK has none of its own.
+ */
+function receive(array $given): array
+{
+    $client = new Client();
+    $collection = json_decode((string) $client->get($given['url'])->getBody(), true);
+    if (!isset($given['key'])) {
+        return $collection;
+    }
+    $issuer = getenv('PRESENCED_URL');
+    $keys = json_decode((string) $client->get("$issuer/common/discovery/v2.0/keys")->getBody(), true);
+    foreach ($collection['validationTokens'] as $token) {
+        $claims = JWT::decode($token, JWK::parseKeySet($keys, 'RS256'));
+        $is = [$claims->aud, $claims->iss, $claims->azp];
+        $expected = [getenv('PRESENCED_CLIENT_ID'), "$issuer/" . getenv('PRESENCED_TENANT') . '/v2.0', PUBLISHER];
+        if ($is !== $expected) {
+            throw new RuntimeException('a token of somebody else');
+        }
+    }
+    foreach ($collection['value'] as &$item) {
+        $item['content'] = decrypt($item['encryptedContent'], $given['key']);
+    }
+    return [...$collection, 'valid' => true];
+}
+
+const PUBLISHER = '0bf30f3b-4a52-48df-9a82-234910c4a086';
+
+function decrypt(array $content, string $privateKey): array
+{
+    openssl_private_decrypt(base64_decode($content['dataKey']), $key, $privateKey, OPENSSL_PKCS1_OAEP_PADDING);
+    $data = base64_decode($content['data']);
+    if (!hash_equals(hash_hmac('sha256', $data, $key, true), base64_decode($content['dataSignature']))) {
+        throw new RuntimeException('the signature is wrong');
+    }
+    return json_decode(openssl_decrypt($data, 'aes-256-cbc', $key, OPENSSL_RAW_DATA, substr($key, 0, 16)), true);
+}
+
+/** The subscription that was made last. */
+final class Subscribed
+{
+    public static string $id = '';
 }
 
 /** A typed model in the shape of the wire. */
@@ -181,14 +296,33 @@ function carryOut(GraphServiceClient $graph, array $step)
             seedSnippet($graph);
             return null;
         case 'batch':
-            throw new Unsupported('the runner for PHP sends no batches');
+            return batch($graph, $step['requests']);
+        case 'createSubscription':
+            $created = $graph->subscriptions()->post(subscription($step['with']))->wait();
+            Subscribed::$id = $created->getId();
+            return onTheWire($created);
+        case 'listSubscriptions':
+            return array_map(onTheWire(...), $graph->subscriptions()->get()->wait()->getValue());
+        case 'getSubscription':
+            return onTheWire($graph->subscriptions()->bySubscriptionId(Subscribed::$id)->get()->wait());
+        case 'updateSubscription':
+            $own = $graph->subscriptions()->bySubscriptionId(Subscribed::$id);
+            return onTheWire($own->patch(subscription($step['with']))->wait());
+        case 'reauthorizeSubscription':
+            $graph->subscriptions()->bySubscriptionId(Subscribed::$id)->reauthorize()->post()->wait();
+            return null;
+        case 'deleteSubscription':
+            $graph->subscriptions()->bySubscriptionId(Subscribed::$id)->delete()->wait();
+            return null;
+        case 'receive':
+            return receive($step['with']);
         default:
             act($graph, $step);
             return null;
     }
 }
 
-$clients = ['app' => connect(new Tokens()), 'user' => connect(new Tokens(getenv('PRESENCED_USER_A_TOKEN')))];
+$clients = ['app' => connect(new Tokens(ofUser: false)), 'user' => connect(new Tokens(ofUser: true))];
 $emulator = new Client(['base_uri' => getenv('PRESENCED_HTTP_URL') . '/_presenced/v1/']);
 foreach (json_decode(file_get_contents($argv[1]), true) as $scenario => ['steps' => $steps]) {
     foreach ($steps as $number => $step) {

@@ -1,18 +1,22 @@
-// Carries out the scenarios with @pnp/graph, signed in by its MSAL behavior.
+// Carries out the scenarios with @pnp/graph: the application signed in by PnP's MSAL behavior, the user on a device by MSAL
+// for Node.
 //
 // PnP has the five actions of sessions, preferred presence and status message. The location actions, and presences below
 // /communications, are its queryables at another path.
 
+import { PublicClientApplication } from "@azure/msal-node";
 import { graphfi } from "@pnp/graph";
 import "@pnp/graph/batching.js";
 import "@pnp/graph/cloud-communications/index.js";
 import { GraphQueryable, graphPost } from "@pnp/graph";
+import "@pnp/graph/subscriptions/index.js";
 import "@pnp/graph/users/index.js";
 import { GraphDefault } from "@pnp/nodejs";
-import { body, InjectHeaders } from "@pnp/queryable";
+import { body } from "@pnp/queryable";
 import { Presence } from "@pnp/graph/cloud-communications/index.js";
 
-import { carryOutAll, Unsupported } from "./scenario_steps.mjs";
+import { received } from "./notifications.mjs";
+import { agree, carryOutAll, Unsupported } from "./scenario_steps.mjs";
 
 const { env } = process;
 const baseUrl = `${env.PRESENCED_URL}/v1.0`;
@@ -29,13 +33,28 @@ const application = {
   scopes: ["https://graph.microsoft.com/.default"],
 };
 
+/** The user's tokens, as a behavior: MSAL's cache answers after the first, for which the user enters the device's code. */
+async function signIn() {
+  const { clientSecret, ...auth } = application.config.auth;
+  const msal = new PublicClientApplication({ auth });
+  const { account } = await msal.acquireTokenByDeviceCode({
+    scopes: application.scopes,
+    deviceCodeCallback: ({ verificationUri, userCode }) => agree(verificationUri, { user_code: userCode }),
+  });
+  return (instance) => {
+    instance.on.auth.replace(async (url, init) => {
+      const { accessToken } = await msal.acquireTokenSilent({ scopes: application.scopes, account });
+      init.headers = { ...init.headers, Authorization: `Bearer ${accessToken}` };
+      return [url, init];
+    });
+    return instance;
+  };
+}
+
 // The root stays empty: with an address there, batches would go beside the version root.
 const clients = {
   app: graphfi().using(GraphDefault({ baseUrl, msal: application })),
-  user: graphfi().using(
-    GraphDefault({ baseUrl }),
-    InjectHeaders({ Authorization: `Bearer ${env.PRESENCED_USER_A_TOKEN}` }),
-  ),
+  user: graphfi().using(GraphDefault({ baseUrl }), await signIn()),
 };
 
 function presence(graph, step) {
@@ -94,6 +113,9 @@ async function batch(graph, steps) {
   return result;
 }
 
+/** The id of the subscription that was made last. */
+let subscribed;
+
 async function carryOut(step) {
   const graph = clients[step.as];
   switch (step.do) {
@@ -105,6 +127,26 @@ async function carryOut(step) {
       return step.at === "me" ? graph.me() : graph.users.getById(step.user)();
     case "listUsers":
       return graph.users();
+    case "createSubscription": {
+      const { changeType, notificationUrl, resource, expirationDateTime, ...more } = step.with;
+      const { data } = await graph.subscriptions.add(changeType, notificationUrl, resource, expirationDateTime, more);
+      subscribed = data.id;
+      return data;
+    }
+    case "listSubscriptions":
+      return graph.subscriptions();
+    case "getSubscription":
+      return graph.subscriptions.getById(subscribed)();
+    case "updateSubscription":
+      return graph.subscriptions.getById(subscribed).update(step.with);
+    case "reauthorizeSubscription":
+      await graphPost(GraphQueryable(graph.subscriptions.getById(subscribed), "reauthorize"));
+      return;
+    case "deleteSubscription":
+      await graph.subscriptions.getById(subscribed).delete();
+      return;
+    case "receive":
+      return received(step);
     case "seedSnippet":
       return seedSnippet(graph);
     case "batch":

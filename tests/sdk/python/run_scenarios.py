@@ -1,13 +1,14 @@
 """Carries out the scenarios with the official SDK: msgraph-sdk, signed in by azure-identity."""
 
 import asyncio
+import datetime
+import json
 import os
-import time
 import urllib.parse
 
-from azure.core.credentials import AccessToken
-from azure.identity import ClientSecretCredential
+from azure.identity import ClientSecretCredential, DeviceCodeCredential
 from kiota_abstractions.api_error import APIError
+from kiota_serialization_json.json_serialization_writer import JsonSerializationWriter
 from msgraph import GraphServiceClient
 from msgraph.generated.communications.get_presences_by_user_id.get_presences_by_user_id_post_request_body import (
     GetPresencesByUserIdPostRequestBody,
@@ -15,7 +16,9 @@ from msgraph.generated.communications.get_presences_by_user_id.get_presences_by_
 from msgraph.generated.models.body_type import BodyType
 from msgraph.generated.models.date_time_time_zone import DateTimeTimeZone
 from msgraph.generated.models.item_body import ItemBody
+from msgraph.generated.models.presence import Presence
 from msgraph.generated.models.presence_status_message import PresenceStatusMessage
+from msgraph.generated.models.subscription import Subscription
 from msgraph.generated.models.work_location_type import WorkLocationType
 from msgraph.generated.users.item.presence.clear_presence.clear_presence_post_request_body import (
     ClearPresencePostRequestBody,
@@ -39,19 +42,9 @@ from msgraph_core.requests.batch_request_content import BatchRequestContent
 from msgraph_core.requests.batch_request_item import BatchRequestItem
 from msgraph_core.requests.batch_request_builder import BatchRequestBuilder
 
-from scenario_steps import Unsupported, control, say, scenarios, without_none
+from scenario_steps import Unsupported, agree, control, received, say, scenarios, without_none
 
 URL = os.environ["PRESENCED_URL"]
-
-
-class ReadyToken:
-    """A credential that holds a token it was given."""
-
-    def __init__(self, token):
-        self._token = token
-
-    def get_token(self, *scopes, **options):
-        return AccessToken(self._token, int(time.time()) + 3600)
 
 
 def client(credential):
@@ -69,7 +62,13 @@ def clients():
         os.environ["AZURE_CLIENT_SECRET"],
         disable_instance_discovery=True,
     )
-    return {"app": client(application), "user": client(ReadyToken(os.environ["PRESENCED_USER_A_TOKEN"]))}
+    user = DeviceCodeCredential(
+        os.environ["AZURE_CLIENT_ID"],
+        tenant_id=os.environ["AZURE_TENANT_ID"],
+        disable_instance_discovery=True,
+        prompt_callback=lambda page, code, _: agree(page, user_code=code),
+    )
+    return {"app": client(application), "user": client(user)}
 
 
 def presence(graph, step):
@@ -137,38 +136,15 @@ ACTIONS = {
 }
 
 
-def on_the_wire(seen):
-    """A typed presence in the shape of the wire."""
-    note, place, out = seen.status_message, seen.work_location, seen.out_of_office_settings
-    ends = note and note.expiry_date_time
-    return without_none(
-        {
-            "id": seen.id,
-            "availability": seen.availability,
-            "activity": seen.activity,
-            "sequenceNumber": seen.sequence_number,
-            "outOfOfficeSettings": out and {"isOutOfOffice": out.is_out_of_office, "message": out.message},
-            "statusMessage": note
-            and {
-                "message": {
-                    "content": note.message.content,
-                    "contentType": note.message.content_type.value,
-                },
-                "publishedDateTime": note.published_date_time and note.published_date_time.isoformat(),
-                "expiryDateTime": ends and {"dateTime": ends.date_time, "timeZone": ends.time_zone},
-            },
-            "workLocation": place
-            and {
-                "source": place.source.value,
-                "workLocationType": place.work_location_type.value,
-                "placeId": place.place_id,
-            },
-        }
-    )
-
-
-def user_on_the_wire(user):
-    return without_none({"id": user.id, "userPrincipalName": user.user_principal_name})
+def on_the_wire(model):
+    """A typed model in the shape of the wire."""
+    writer = JsonSerializationWriter()
+    writer.write_object_value(None, model)
+    members = json.loads(writer.get_serialized_content())
+    # A member that only the service writes is read, and never written.
+    if isinstance(model, Presence):
+        members["sequenceNumber"] = model.sequence_number
+    return without_none(members)
 
 
 async def seed_snippet(graph_client):
@@ -210,6 +186,26 @@ async def batch(graph, steps, reads_bodies):
     return result
 
 
+def subscription(given):
+    ends = datetime.datetime.fromisoformat(given["expirationDateTime"])
+    return Subscription(
+        change_type=given.get("changeType"),
+        resource=given.get("resource"),
+        notification_url=given.get("notificationUrl"),
+        client_state=given.get("clientState"),
+        expiration_date_time=ends,
+        include_resource_data=given.get("includeResourceData"),
+        encryption_certificate=given.get("encryptionCertificate"),
+        encryption_certificate_id=given.get("encryptionCertificateId"),
+    )
+
+
+class Subscribed:
+    """The subscription that was made last."""
+
+    id = ""
+
+
 async def carry_out(graph, step):
     match step["do"]:
         case "getPresence":
@@ -220,9 +216,26 @@ async def carry_out(graph, step):
             return [on_the_wire(one) for one in answer.value]
         case "getUser":
             user = graph.me if step["at"] == "me" else graph.users.by_user_id(step["user"])
-            return user_on_the_wire(await user.get())
+            return on_the_wire(await user.get())
         case "listUsers":
-            return [user_on_the_wire(user) for user in (await graph.users.get()).value]
+            return [on_the_wire(user) for user in (await graph.users.get()).value]
+        case "createSubscription":
+            created = await graph.subscriptions.post(subscription(step["with"]))
+            Subscribed.id = created.id
+            return on_the_wire(created)
+        case "listSubscriptions":
+            return [on_the_wire(one) for one in (await graph.subscriptions.get()).value]
+        case "getSubscription":
+            return on_the_wire(await graph.subscriptions.by_subscription_id(Subscribed.id).get())
+        case "updateSubscription":
+            own = graph.subscriptions.by_subscription_id(Subscribed.id)
+            return on_the_wire(await own.patch(subscription(step["with"])))
+        case "reauthorizeSubscription":
+            return await graph.subscriptions.by_subscription_id(Subscribed.id).reauthorize.post()
+        case "deleteSubscription":
+            return await graph.subscriptions.by_subscription_id(Subscribed.id).delete()
+        case "receive":
+            return received(step)
         case "seedSnippet":
             return await seed_snippet(graph)
         case "batch":

@@ -1,9 +1,10 @@
-"""Carries out the scenarios with O365, signed in by its own use of MSAL.
+"""Carries out the scenarios with O365, signed in by its own use of MSAL: the application by its secret, the user by a code.
 
-O365 wraps four presence calls; they are used where a step is one of them. Everything else goes through the account's own
+O365 wraps four presence calls and subscriptions; they are used where a step is one of them. Everything else goes through the account's own
 connection, as its documentation says for what it does not wrap.
 """
 
+import datetime
 import os
 
 from msal import ConfidentialClientApplication
@@ -12,7 +13,7 @@ from O365.teams import Activity, Availability, PreferredActivity, PreferredAvail
 from O365.utils.token import MemoryTokenBackend
 from requests.exceptions import HTTPError
 
-from scenario_steps import control, say, scenarios, without_none
+from scenario_steps import agree, control, received, say, scenarios, without_none
 
 URL = os.environ["PRESENCED_URL"]
 APP = (os.environ["PRESENCED_CLIENT_ID"], os.environ["PRESENCED_CLIENT_SECRET"])
@@ -25,21 +26,17 @@ class Protocol(MSGraphProtocol):
     _protocol_url = URL + "/"
 
 
-def account():
-    return Account(
+def account(flow):
+    """One that asks presenced. Without the last lines, MSAL would ask Microsoft whether it knows this authority."""
+    account = Account(
         APP,
         protocol=Protocol(),
-        auth_flow_type="credentials",
+        auth_flow_type=flow,
         tenant_id=TENANT,
         token_backend=MemoryTokenBackend(),
         requests_delay=0,
     )
-
-
-def application():
-    """Signed in with its secret. Without the third line, MSAL would ask Microsoft whether it knows this authority."""
-    signed_in = account()
-    connection = signed_in.con
+    connection = account.con
     connection._msal_client = ConfidentialClientApplication(
         APP[0],
         client_credential=APP[1],
@@ -47,25 +44,23 @@ def application():
         token_cache=connection.token_backend,
         instance_discovery=False,
     )
+    return account
+
+
+def application():
+    signed_in = account("credentials")
     assert signed_in.authenticate(requested_scopes=["https://graph.microsoft.com/.default"])
     return signed_in
 
 
 def user():
-    """Acts with a delegated token it was given."""
-    signed_in = account()
-    connection = signed_in.con
-    token = os.environ["PRESENCED_USER_A_TOKEN"]
-    connection.token_backend.add(
-        {
-            "client_id": APP[0],
-            "scope": ["https://graph.microsoft.com/.default"],
-            "token_endpoint": f"{URL}/{TENANT}/oauth2/v2.0/token",
-            "response": {"access_token": token, "expires_in": 3600},
-        }
+    """A code from the page where the user agrees, redeemed."""
+    signed_in = account("authorization")
+    scopes = ["https://graph.microsoft.com/Presence.ReadWrite", "https://graph.microsoft.com/Presence.Read.All"]
+    scopes += ["https://graph.microsoft.com/User.Read"]
+    assert signed_in.authenticate(
+        requested_scopes=scopes, redirect_uri="http://localhost/signed-in", handle_consent=agree
     )
-    connection.session = connection.get_session(load_token=False)
-    connection.update_session_auth_header(access_token=token)
     return signed_in
 
 
@@ -144,8 +139,46 @@ def read(signed_in, step):
     return without_none(seen)
 
 
+class Subscribed:
+    """The subscription that was made last."""
+
+    id = ""
+
+
+def subscribe(subscriptions, given):
+    created = subscriptions.create_subscription(
+        given["notificationUrl"],
+        given["resource"],
+        given["changeType"],
+        expiration_datetime=datetime.datetime.fromisoformat(given["expirationDateTime"]),
+        client_state=given.get("clientState"),
+        include_resource_data=given.get("includeResourceData"),
+        encryption_certificate=given.get("encryptionCertificate"),
+        encryption_certificate_id=given.get("encryptionCertificateId"),
+    )
+    Subscribed.id = created["id"]
+    return created
+
+
 def carry_out(signed_in, step):
     match step["do"]:
+        case "receive":
+            return received(step)
+        case "createSubscription":
+            return subscribe(signed_in.subscriptions(), step["with"])
+        case "listSubscriptions":
+            return list(signed_in.subscriptions().list_subscriptions())
+        case "getSubscription":
+            return signed_in.subscriptions().get_subscription(Subscribed.id)
+        case "updateSubscription":
+            ends = datetime.datetime.fromisoformat(step["with"]["expirationDateTime"])
+            return signed_in.subscriptions().renew_subscription(Subscribed.id, expiration_datetime=ends)
+        case "reauthorizeSubscription":
+            signed_in.con.post(url(f"/subscriptions/{Subscribed.id}/reauthorize"))
+            return None
+        case "deleteSubscription":
+            signed_in.subscriptions().delete_subscription(Subscribed.id)
+            return None
         case "getPresence":
             return read(signed_in, step)
         case "getPresencesByUserId":

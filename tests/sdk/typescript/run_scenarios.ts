@@ -1,9 +1,10 @@
-// Carries out the scenarios with @microsoft/msgraph-sdk (Kiota), signed in by @azure/identity.
+// Carries out the scenarios with @microsoft/msgraph-sdk (Kiota), signed in by @azure/identity: the application by its secret,
+// the user on a device.
 //
 // The SDK comes in packages by path. There is none for /communications, and the one for /users has four of the nine presence
 // actions: what has no request builder is sent through the SDK's own request adapter, with its own models.
 
-import { type AccessToken, ClientSecretCredential, type TokenCredential } from "@azure/identity";
+import { ClientSecretCredential, DeviceCodeCredential, type TokenCredential } from "@azure/identity";
 import {
   Duration,
   type ErrorMappings,
@@ -19,24 +20,19 @@ import {
   type Presence,
   type PresenceStatusMessage,
   serializePresenceStatusMessage,
+  type Subscription,
   type User,
 } from "@microsoft/msgraph-sdk/models/index.js";
 import { createODataErrorFromDiscriminatorValue } from "@microsoft/msgraph-sdk/models/oDataErrors/index.js";
 import { BatchRequestContent } from "@microsoft/msgraph-sdk-core";
+import "@microsoft/msgraph-sdk-subscriptions";
 import "@microsoft/msgraph-sdk-users";
 
-import { carryOutAll, Unsupported } from "./scenario_steps.mjs";
+import { received } from "./notifications.mjs";
+import { agree, carryOutAll, Unsupported } from "./scenario_steps.mjs";
 
 const { env } = process;
 const errors: ErrorMappings = { XXX: createODataErrorFromDiscriminatorValue };
-
-class ReadyToken implements TokenCredential {
-  constructor(private readonly token: string) {}
-
-  async getToken(): Promise<AccessToken> {
-    return { token: this.token, expiresOnTimestamp: Date.now() + 3_600_000 };
-  }
-}
 
 function connect(credential: TokenCredential) {
   const hosts = new Set([new URL(env.PRESENCED_URL!).hostname]);
@@ -51,14 +47,19 @@ function connect(credential: TokenCredential) {
   return { adapter, graph: createGraphServiceClient(adapter) };
 }
 
+const authority = { authorityHost: env.AZURE_AUTHORITY_HOST, disableInstanceDiscovery: true };
 const clients = {
   app: connect(
-    new ClientSecretCredential(env.AZURE_TENANT_ID!, env.AZURE_CLIENT_ID!, env.AZURE_CLIENT_SECRET!, {
-      authorityHost: env.AZURE_AUTHORITY_HOST,
-      disableInstanceDiscovery: true,
+    new ClientSecretCredential(env.AZURE_TENANT_ID!, env.AZURE_CLIENT_ID!, env.AZURE_CLIENT_SECRET!, authority),
+  ),
+  user: connect(
+    new DeviceCodeCredential({
+      ...authority,
+      tenantId: env.AZURE_TENANT_ID,
+      clientId: env.AZURE_CLIENT_ID,
+      userPromptCallback: ({ verificationUri, userCode }) => void agree(verificationUri, { user_code: userCode }),
     }),
   ),
-  user: connect(new ReadyToken(env.PRESENCED_USER_A_TOKEN!)),
 };
 type Client = (typeof clients)["app"];
 
@@ -182,6 +183,14 @@ function createAnswer() {
   });
 }
 
+const subscriptionBody = (given: any): Subscription => ({
+  ...given,
+  expirationDateTime: new Date(given.expirationDateTime),
+});
+
+/** The id of the subscription that was made last. */
+let subscribed = "";
+
 async function carryOut(step: any) {
   const client = clients[step.as as "app" | "user"];
   switch (step.do) {
@@ -196,6 +205,23 @@ async function carryOut(step: any) {
       return userOnTheWire(await (step.at === "me" ? client.graph.me : client.graph.users.byUserId(step.user)).get());
     case "listUsers":
       return (await client.graph.users.get())!.value!.map(userOnTheWire);
+    case "createSubscription": {
+      const created = await client.graph.subscriptions.post(subscriptionBody(step.with));
+      subscribed = created!.id!;
+      return created;
+    }
+    case "listSubscriptions":
+      return (await client.graph.subscriptions.get())!.value;
+    case "getSubscription":
+      return client.graph.subscriptions.bySubscriptionId(subscribed).get();
+    case "updateSubscription":
+      return client.graph.subscriptions.bySubscriptionId(subscribed).patch(subscriptionBody(step.with));
+    case "reauthorizeSubscription":
+      return client.graph.subscriptions.bySubscriptionId(subscribed).reauthorize.post();
+    case "deleteSubscription":
+      return client.graph.subscriptions.bySubscriptionId(subscribed).delete();
+    case "receive":
+      return received(step);
     case "seedSnippet":
       return seedSnippet(client);
     case "batch":

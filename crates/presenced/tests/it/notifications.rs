@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use serde_json::{Value, json};
 
 use crate::sdk::install;
-use crate::support::{Answer, BINARY, Caller, HUNG, JSON, Server, USER_A, USER_B};
+use crate::support::{Answer, Caller, HUNG, JSON, Server, USER_A, USER_B, exec};
 
 const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/notifications");
 const CERTIFICATE: &str = include_str!("../../../identity/tests/vectors/certificate.base64");
@@ -18,13 +18,8 @@ const MORNING: &str = "2030-01-07T08:00:00Z";
 
 #[track_caller]
 fn passes(interpreter: &Path, program: &Path) {
-    let output = Command::new(BINARY)
-        .args(["exec", "--"])
-        .arg(interpreter)
-        .arg(program)
-        .env_remove("PYTHONDONTWRITEBYTECODE")
-        .output()
-        .unwrap();
+    let mut command = Command::new(interpreter);
+    let (output, _) = exec(command.arg(program).env_remove("PYTHONDONTWRITEBYTECODE"));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.trim_end().ends_with(": passed"), "{said}");
@@ -57,6 +52,7 @@ fn the_node_receiver_validates_and_decrypts() {
     })
     .unwrap();
     install::copy(Path::new(&sources), &folder);
+    install::copy(Path::new(&format!("{}/node", install::SOURCES)), &folder);
     passes(Path::new("node"), &folder.join("receiver.mjs"));
 }
 

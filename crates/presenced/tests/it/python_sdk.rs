@@ -3,21 +3,16 @@
 use std::process::Command;
 
 use crate::sdk::install;
-use crate::support::BINARY;
+use crate::support::exec;
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/sdk/python");
 
 #[track_caller]
 fn passes(script: &str, transport: &str) {
-    let output = Command::new(BINARY)
-        .args(["exec", "--"])
-        .arg(install::python().unwrap())
-        .arg(format!("{SCRIPTS}/{script}"))
-        .arg(transport)
-        // The SDK has thousands of modules: compiled once, they are kept beside it.
-        .env_remove("PYTHONDONTWRITEBYTECODE")
-        .output()
-        .unwrap();
+    let mut command = Command::new(install::python().unwrap());
+    // The SDK has thousands of modules: compiled once, they are kept beside it.
+    command.arg(format!("{SCRIPTS}/{script}")).arg(transport).env_remove("PYTHONDONTWRITEBYTECODE");
+    let (output, _) = exec(&command);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.trim_end().ends_with(": passed"), "{said}");

@@ -3,11 +3,11 @@
 //! The lines that point each at presenced are read from docs/identity.md.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use crate::sdk::install::{self, cache, copy, once, run};
-use crate::support::{BINARY, Caller, Server, USER_A};
+use crate::support::{BINARY, Caller, Server, USER_A, exec};
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/sign-in");
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/identity.md");
@@ -41,19 +41,16 @@ fn passes(interpreter: &Path, script: &str, scenario: &str) {
     let browser = Command::new("sh").args(["-c", &format!("command -v {BROWSER}")]).output().unwrap();
     let browser = String::from_utf8(browser.stdout).unwrap();
     assert!(!browser.is_empty(), "{BROWSER} is needed (Debian: chromium)");
-    let output = Command::new(BINARY)
-        .args(["exec", "--"])
-        .arg(interpreter)
+    let mut command = Command::new(interpreter);
+    command
         .args([script, scenario])
         .env("IDENTITY_PAGE", PAGE)
         .env("SIGN_IN_BROWSER", browser.trim())
         .env("SIGN_IN_NODE", "node")
         .env("SIGN_IN_DRIVER", folder.join("drive.mjs"))
         .env_remove("PYTHONDONTWRITEBYTECODE")
-        .current_dir(&folder)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+        .current_dir(&folder);
+    let (output, _) = exec(&command);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.trim_end().ends_with(&format!("{scenario}: passed")), "{said}");

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -228,6 +228,32 @@ impl<'s> Caller<'s> {
     pub(crate) fn clear(&self, user: &str) -> Answer {
         self.post(&format!("/v1.0/users/{user}/presence/clearPresence"), &json!({ "sessionId": APP }))
     }
+}
+
+/// Runs a command to its end under `presenced exec`. What it was answered is held against the schema, and comes back, too.
+pub(crate) fn exec(command: &Command) -> (Output, Vec<Value>) {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("record.jsonl");
+    let mut exec = Command::new(BINARY);
+    exec.arg("exec").arg("--record").arg(&record).arg("--");
+    exec.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => exec.env(name, value),
+            None => exec.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        exec.current_dir(folder);
+    }
+    let output = exec.stdin(Stdio::null()).output().unwrap();
+    let recorded = std::fs::read_to_string(&record).unwrap_or_default();
+    let exchanges: Vec<Value> = recorded.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for exchange in &exchanges {
+        let status = exchange["status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap();
+        crate::schema::check(status, exchange["body"].as_str().unwrap_or_default().as_bytes());
+    }
+    (output, exchanges)
 }
 
 /// An HTTP response, taken apart.

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::sdk::install::{self, copy, once, run};
-use crate::support::BINARY;
+use crate::support::exec;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/pytest");
 
@@ -22,13 +22,9 @@ fn the_example_project_passes_in_a_clean_clone() {
     // Only what is committed, in a folder of its own.
     let clone = tempfile::tempdir().unwrap();
     copy(EXAMPLE.as_ref(), clone.path());
-    let output = Command::new(BINARY)
-        .args(["exec", "--"])
-        .arg(&python)
-        .args(["-m", "pytest", "-p", "no:cacheprovider"])
-        .current_dir(&clone)
-        .output()
-        .unwrap();
+    let mut command = Command::new(&python);
+    command.args(["-m", "pytest", "-p", "no:cacheprovider"]).current_dir(&clone);
+    let (output, _) = exec(&command);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+use crate::sdk::pages::{PAGES, program};
+
 /// The runners, one folder for each client, and the scenarios.
 pub(crate) const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/sdk");
 
@@ -76,16 +78,17 @@ pub(crate) fn java() -> Result<String, String> {
     Ok(path)
 }
 
-/// The Go client, compiled. The SDK is a package of a hundred thousand types: eight minutes of processor time from cold. It is
-/// compiled where somebody asks for it, and then found there.
+/// The Go client: the folder with its runner, `run_scenarios`, and the program of its page, `presence`, compiled. The SDK is packages
+/// of a hundred thousand types, which take minutes from cold, also without optimization. They are compiled where somebody
+/// asks for it, and then found there.
 ///
 /// # Errors
 /// What is missing.
 pub(crate) fn go() -> Result<PathBuf, String> {
-    let folder = cache("go");
-    let files = ["main.go", "go.mod", "go.sum"].map(|file| format!("{SOURCES}/go/{file}"));
-    let binary = folder.join("run_scenarios");
-    once(&folder, &[&files[0], &files[1], &files[2]], || {
+    let (sources, folder) = (format!("{SOURCES}/go"), cache("go"));
+    let mut files = ["main.go", "go.mod", "go.sum"].map(|file| format!("{sources}/{file}")).to_vec();
+    files.push(format!("{PAGES}/go.md"));
+    once(&folder, &files.iter().map(String::as_str).collect::<Vec<_>>(), || {
         #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not of the program")]
         let asked = std::env::var_os("PRESENCED_TEST_GO").is_some();
         if !asked {
@@ -94,13 +97,50 @@ pub(crate) fn go() -> Result<PathBuf, String> {
                     .to_owned(),
             );
         }
-        let build = ["build", "-mod=readonly", "-o"];
+        copy(Path::new(&sources), &folder);
+        std::fs::create_dir_all(folder.join("page")).unwrap();
+        std::fs::write(folder.join("page/main.go"), program("go", "go").0).unwrap();
+        let flags = ["build", "-mod=readonly", "-gcflags=all=-N -l", "-ldflags=-s -w", "-o"];
+        [("run_scenarios", "."), ("presence", "./page")].into_iter().try_for_each(|(binary, package)| {
+            let mut build = Command::new("go");
+            build.args(flags).args([binary, package]).current_dir(&folder);
+            run(&mut build, "Go 1.25 or later and the Go module proxy are needed")
+        })
+    })?;
+    Ok(folder)
+}
+
+/// The C# client: its libraries from NuGet, compiled. The assembly for `dotnet`.
+///
+/// # Errors
+/// What is missing.
+pub(crate) fn csharp() -> Result<PathBuf, String> {
+    let (sources, folder) = (format!("{SOURCES}/csharp"), cache("csharp"));
+    let files = ["sdk-csharp.csproj", "RunScenarios.cs"].map(|file| format!("{sources}/{file}"));
+    once(&folder, &[&files[0], &files[1]], || {
+        copy(Path::new(&sources), &folder);
+        let build = ["build", "--nologo", "-v", "quiet", "-c", "Release", "-o", "out"];
+        run(Command::new("dotnet").args(build).current_dir(&folder), "the .NET SDK 8 and NuGet are needed")
+    })?;
+    Ok(folder.join("out/sdk-csharp.dll"))
+}
+
+/// The PHP client: its libraries from Packagist. The folder with its runner.
+///
+/// # Errors
+/// What is missing.
+pub(crate) fn php() -> Result<PathBuf, String> {
+    let (sources, folder) = (format!("{SOURCES}/php"), cache("php"));
+    once(&folder, &[&format!("{sources}/composer.json")], || {
+        copy(Path::new(&sources), &folder);
+        let install = ["install", "--no-interaction", "--no-progress", "--no-dev", "--quiet"];
         run(
-            Command::new("go").args(build).arg(&binary).arg(".").current_dir(format!("{SOURCES}/go")),
-            "Go 1.25 or later and the Go module proxy are needed",
+            Command::new("composer").args(install).current_dir(&folder),
+            "PHP 8.1 (Debian: php-cli, php-curl, php-mbstring, php-xml), composer and Packagist are needed",
         )
     })?;
-    Ok(binary)
+    copy(Path::new(&sources), &folder);
+    Ok(folder)
 }
 
 /// Where a client is installed.

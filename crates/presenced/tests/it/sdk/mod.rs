@@ -5,6 +5,7 @@ mod compare;
 mod example;
 pub(crate) mod install;
 mod matrix;
-mod pages;
+pub(crate) mod pages;
+pub(crate) mod receiver;
 mod scenarios;
 mod schemathesis;

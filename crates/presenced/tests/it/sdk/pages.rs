@@ -4,12 +4,12 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::sdk::install;
-use crate::support::BINARY;
+use crate::support::exec;
 
-const PAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sdks");
+pub(crate) const PAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sdks");
 
 /// The longest block of a language on a page, and what it is said to print.
-fn program(page: &str, language: &str) -> (String, String) {
+pub(crate) fn program(page: &str, language: &str) -> (String, String) {
     let text = std::fs::read_to_string(format!("{PAGES}/{page}.md")).unwrap();
     let blocks = |language: &str| {
         let fence = format!("\n```{language}\n");
@@ -24,18 +24,27 @@ fn program(page: &str, language: &str) -> (String, String) {
 fn passes(page: &str, language: &str, folder: &Path, name: &str, command: &mut Command) {
     let (program, expected) = program(page, language);
     std::fs::write(folder.join(name), program).unwrap();
-    let mut exec = Command::new(BINARY);
-    exec.args(["exec", "--"]).arg(command.get_program()).args(command.get_args()).arg(name);
-    let output = exec.env_remove("PYTHONDONTWRITEBYTECODE").current_dir(folder).output().unwrap();
+    prints(command.arg(name).env_remove("PYTHONDONTWRITEBYTECODE").current_dir(folder), &expected);
+}
+
+#[track_caller]
+fn prints(command: &Command, expected: &str) {
+    let (output, _) = exec(command);
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(said.trim_end(), expected.trim_end(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{page}");
+    assert!(output.status.success(), "{command:?}");
 }
 
 #[test]
 fn the_program_of_the_python_page_prints_what_the_page_says() {
     let folder = tempfile::tempdir().unwrap();
     passes("python", "python", folder.path(), "presence.py", &mut Command::new(install::python().unwrap()));
+}
+
+#[test]
+fn the_program_of_the_o365_page_prints_what_the_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    passes("o365", "python", folder.path(), "presence.py", &mut Command::new(install::python().unwrap()));
 }
 
 #[test]
@@ -63,6 +72,14 @@ fn the_program_of_the_java_page_prints_what_the_page_says() {
             let folder = tempfile::tempdir().unwrap();
             passes("java", "java", folder.path(), "Presence.java", Command::new("java").args(["-cp", &path]));
         }
+        Err(reason) => println!("skipped: {reason}"),
+    }
+}
+
+#[test]
+fn the_program_of_the_go_page_prints_what_the_page_says() {
+    match install::go() {
+        Ok(folder) => prints(&Command::new(folder.join("presence")), &program("go", "go").1),
         Err(reason) => println!("skipped: {reason}"),
     }
 }

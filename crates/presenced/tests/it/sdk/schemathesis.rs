@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::Command;
 
 use crate::sdk::install::{self, SOURCES, once, run};
-use crate::support::BINARY;
+use crate::support::exec;
 
 /// All checks but one: what OpenAPI can say of a valid body is not all that makes it valid (a session's id must be the
 /// caller's own).
@@ -24,12 +24,9 @@ fn schemathesis_finds_no_failure_in_the_description_that_is_served() {
     })
     .unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(BINARY)
-        .args(["exec", "--", "sh", "-c", RUN])
-        .arg(venv.join("bin/schemathesis"))
-        .current_dir(&folder)
-        .output()
-        .unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", RUN]).arg(venv.join("bin/schemathesis")).current_dir(&folder);
+    let (output, _) = exec(&command);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     let is_count = |line: &&str| {
