@@ -4,7 +4,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{APP, BINARY, Caller, JSON, Server, USER_A, USER_B};
+use crate::support::{APP, BINARY, Caller, JSON, Server, USER_A, USER_B, exec};
 
 fn presenced(arguments: &[&str]) -> Output {
     Command::new(BINARY).args(arguments).output().unwrap()
@@ -121,7 +121,8 @@ fn exec_gives_the_command_its_environment_and_exits_with_its_status() {
         curl -sf -H "Authorization: Bearer $PRESENCED_APP_TOKEN" "$PRESENCED_HTTP_URL/v1.0/users" > /dev/null
         exit 7
     "#;
-    let output = presenced(&["exec", "--", "bash", "-c", script]);
+    let (output, exchanges) = exec(Command::new("bash").args(["-c", script]));
+    assert_eq!(exchanges.len(), 2);
     assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(presenced(&["exec", "--", "bash", "-c", "kill -9 $$"]).status.code(), Some(137));
     let said = fails(&["exec", "--", "no-such-command-anywhere"]);

@@ -1,8 +1,9 @@
 //! Every answer that a test receives, held against the schema that presenced serves: types, nullability, members of enums,
 //! and nothing that the schema does not know.
 //!
-//! [`support`](crate::support) calls [`check`] on each response, and the SDK matrix on each recorded one. Which type an
-//! answer must have is said by its `@odata.context`; one without is taken by its shape.
+//! `support` calls [`check`] on each response and on each that a client got under `presenced exec`, and so does `world` of the
+//! server's own tests, which have this file, too. Which type an answer must have is said by its `@odata.context`; one without is
+//! taken by its shape.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;

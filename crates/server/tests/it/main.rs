@@ -4,5 +4,8 @@
 mod admin;
 mod isolation;
 mod matrix;
+/// The same check as in the tests of the program.
+#[path = "../../../presenced/tests/it/schema.rs"]
+mod schema;
 mod scim;
 mod world;

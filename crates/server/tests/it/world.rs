@@ -168,6 +168,7 @@ impl World {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        crate::schema::check(status, &bytes[end + 4..]);
         Answer { status, head, body: String::from_utf8(bytes[end + 4..].to_vec()).unwrap() }
     }
 }
