@@ -1,8 +1,9 @@
-//! What clients do with connections: many streams on one, two callers in turn, and no patience.
+//! What clients do with connections: many streams on one, two callers in turn, no patience, and worse.
 
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -12,10 +13,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_rustls::TlsConnector;
 
-use crate::support::{Caller, JSON, Server, USER_A, parse_answer, shared};
+use crate::support::{APP, Caller, JSON, MONDAY, Server, USER_A, parse_answer, shared};
 
 /// Requests on one connection at once: more than the server runs at a time, so that some must wait.
 const STREAMS: usize = 400;
@@ -54,6 +55,7 @@ fn hundreds_of_streams_on_one_http2_connection_get_each_its_own_answer() {
     });
     assert_eq!(answers.len(), STREAMS);
     for (user, (status, body)) in users.iter().zip(answers) {
+        crate::schema::check(status.as_u16(), &body);
         let seen: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!((status.as_u16(), seen["id"].as_str()), (200, Some(user.as_str())));
     }
@@ -96,6 +98,118 @@ fn a_client_that_does_not_wait_is_told_again_and_then_served() {
         assert_eq!((answer.status, answer.header("retry-after")), (429, Some("30")));
     }
     assert_eq!(app.get(&path).status, 200);
+}
+
+/// What the bystander of [`bad_manners_on_connections_are_felt_by_nobody_else`] does meanwhile.
+const ROUNDS: usize = 60;
+
+#[test]
+fn bad_manners_on_connections_are_felt_by_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::dev_in(folder.path());
+    server.freeze_at(MONDAY);
+    let tls = tls_client(&folder.path().join("keys/ca.pem"));
+    let [bystander, dying, interleaved, beside, pipelined, streamed] =
+        std::array::from_fn(|_| server.new_user());
+    let app = Caller::application(&server);
+    let (_, token) = app.authorization();
+    let set = |user: &str, availability: &str, activity: &str| {
+        let body = json!({ "sessionId": APP, "availability": availability, "activity": activity,
+            "expirationDuration": "PT4H" })
+        .to_string();
+        format!(
+            "POST /v1.0/users/{user}/presence/setPresence HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let is_over = AtomicBool::new(false);
+    let until_over = |mut manners: Box<dyn FnMut() + Send + '_>| {
+        while !is_over.load(Ordering::Relaxed) {
+            manners();
+        }
+    };
+    std::thread::scope(|scope| {
+        // Dies in the middle of a request, each time somewhere else.
+        let request = set(&dying, "Busy", "InACall");
+        let mut cut = 0;
+        scope.spawn({
+            let (until_over, server) = (&until_over, &server);
+            move || {
+                until_over(Box::new(|| {
+                    cut = (cut + 37) % (request.len() - 1);
+                    server.connect().write_all(&request.as_bytes()[..=cut]).unwrap();
+                }));
+            }
+        });
+        // Two sessions by turns on one connection, none waiting for the other's answer.
+        let turns =
+            [set(&interleaved, "Busy", "InACall"), set(&beside, "DoNotDisturb", "Presenting")].concat();
+        scope.spawn({
+            let (until_over, server) = (&until_over, &server);
+            move || {
+                let mut stream = server.connect();
+                until_over(Box::new(|| {
+                    stream.write_all(turns.as_bytes()).unwrap();
+                    for _ in 0..2 {
+                        assert_eq!(parse_answer(&one_response(&mut stream)).status, 200);
+                    }
+                }));
+            }
+        });
+        // A pipeline with rubbish in it, whose answers nobody reads.
+        let pipeline = [
+            set(&pipelined, "Away", "Away"),
+            "GARBAGE\r\n\r\n".to_owned(),
+            set(&pipelined, "Busy", "InACall"),
+        ];
+        scope.spawn({
+            let (until_over, server) = (&until_over, &server);
+            move || until_over(Box::new(|| server.connect().write_all(pipeline.concat().as_bytes()).unwrap()))
+        });
+        // Hundreds of streams on one connection, which is dropped with all of them open.
+        scope.spawn({
+            let (until_over, tls, streamed, port) = (&until_over, &tls, &streamed, server.https_port());
+            move || until_over(Box::new(|| drop_streams(tls, port, token, streamed)))
+        });
+
+        let pairs = [("Busy", "InACall"), ("DoNotDisturb", "Presenting"), ("Away", "Away")];
+        for round in 0..ROUNDS {
+            let (availability, activity) = pairs[round % pairs.len()];
+            assert_eq!(app.set(&bystander, availability, activity, "PT4H").status, 200);
+            assert_eq!(app.pair(&bystander), format!("{availability}/{activity}"));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let seen = [&dying, &interleaved, &beside, &pipelined, &streamed].map(|user| app.pair(user));
+    // What came whole counts; of the pipeline, what came before the rubbish.
+    assert_eq!(
+        seen,
+        ["Offline/Offline", "Busy/InACall", "DoNotDisturb/Presenting", "Away/Away", "Offline/Offline"]
+    );
+}
+
+/// Opens streams on a connection of HTTP/2 and goes away before any is answered.
+fn drop_streams(tls: &TlsConnector, port: u16, token: &str, user: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let stream = tls.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let mut answers: Vec<_> = (0..STREAMS)
+            .map(|_| {
+                let request = http::Request::get(format!("https://localhost/v1.0/users/{user}/presence"));
+                let request = request.header("authorization", token).body(Full::<Bytes>::default()).unwrap();
+                Box::pin(sender.send_request(request))
+            })
+            .collect();
+        // As long as it takes to get the first answer; the others are left where they are.
+        tokio::select! {
+            _ = &mut answers[0] => {}
+            _ = connection => {}
+        }
+    });
 }
 
 /// Speaks HTTP/2, and trusts the emulator.

@@ -61,6 +61,18 @@ fn clients_that_know_only_their_variables_trust_the_emulator() {
 }
 
 #[test]
+fn php_trusts_the_emulator_by_the_folder_of_settings() {
+    if Command::new("php").arg("-v").output().is_err() {
+        println!("skipped: no php on this machine");
+        return;
+    }
+    let got = said(
+        r#"php -r 'echo file_get_contents(getenv("PRESENCED_URL") . "/healthz"), " ", get_cfg_var("curl.cainfo");'"#,
+    );
+    assert!(got.starts_with("ok") && got.ends_with("/ca-bundle.pem"), "{got}");
+}
+
+#[test]
 fn what_was_trusted_before_is_trusted_still() {
     let count = "grep -c BEGIN.CERTIFICATE";
     let bundle = said(&format!("{count} $SSL_CERT_FILE"));

@@ -13,6 +13,7 @@ use crate::support::{APP, Answer, BINARY, USER_A, parse_answer, read_answer};
 
 const TENANT: &str = "84bd8158-6d4d-4958-8b9f-9d6445542f95";
 const SECRET: &str = "a-secret-of-the-test";
+const OTHER_APP: &str = "22553876-f5ab-4529-bffb-cfe50aa89f88";
 
 pub(crate) struct Serving {
     child: Child,
@@ -71,6 +72,11 @@ impl Serving {
             id = "{APP}"
             secret_file = "secret"
             roles = ["Presence.ReadWrite.All", "User.Read.All"]
+
+            [[tenant.application]]
+            id = "{OTHER_APP}"
+            secret_file = "secret"
+            roles = ["Presence.Read.All"]
             "#,
             port = https.port()
         );
@@ -108,9 +114,13 @@ impl Serving {
     }
 
     fn token(&self, agent: &ureq::Agent, secret: &str) -> Option<String> {
+        self.token_of(APP, agent, secret)
+    }
+
+    fn token_of(&self, app: &str, agent: &ureq::Agent, secret: &str) -> Option<String> {
         let form = [
             ("grant_type", "client_credentials"),
-            ("client_id", APP),
+            ("client_id", app),
             ("client_secret", secret),
             ("scope", "https://graph.microsoft.com/.default"),
         ];
@@ -147,6 +157,7 @@ fn a_server_with_tls_secrets_and_user_files_serves_presence() {
         .get(format!("{base}/users/ana@presence.example/presence"))
         .header("Authorization", &authorization);
     let presence: Value = get.call().unwrap().body_mut().read_json().unwrap();
+    crate::schema::check(200, presence.to_string().as_bytes());
     assert_eq!(presence["activity"], "InACall");
     let context = format!("{base}/$metadata#users('{USER_A}')/presence/$entity");
     assert_eq!(presence["@odata.context"], context, "links name the public URL");
@@ -198,6 +209,7 @@ fn a_backup_made_while_the_server_runs_is_restored_elsewhere_with_keys_and_prese
     let authorization = format!("Bearer {}", other.token(&agent, SECRET).unwrap());
     let presence = agent.get(url(&other, "")).header("Authorization", &authorization).call();
     let presence: Value = presence.unwrap().body_mut().read_json().unwrap();
+    crate::schema::check(200, presence.to_string().as_bytes());
     assert_eq!(presence["activity"], "InACall");
 }
 
@@ -229,21 +241,27 @@ fn health_is_told_and_the_emulators_resources_do_not_exist() {
 }
 
 #[test]
-fn a_throttled_application_is_told_when_to_come_back() {
+fn a_throttled_application_is_told_when_to_come_back_and_harms_nobody_by_not_waiting() {
     let server = Serving::start("throttle = { requests_per_30_seconds = 2 }");
     let agent = server.agent(&server.ca());
-    let authorization = format!("Bearer {}", server.token(&agent, SECRET).unwrap());
-    let get = || {
+    let get = |token: &str| {
         server.plain(&format!(
-            "GET /v1.0/users/{USER_A}/presence HTTP/1.1\r\nAuthorization: {authorization}\r\n"
+            "GET /v1.0/users/{USER_A}/presence HTTP/1.1\r\nAuthorization: Bearer {token}\r\n"
         ))
     };
-    assert_eq!([get().status, get().status], [200, 200]);
-    let answer = get();
-    assert_eq!(answer.error().1, "TooManyRequests");
-    assert_eq!(answer.status, 429);
-    let seconds: u32 = answer.header("retry-after").unwrap().parse().unwrap();
-    assert!((1..=30).contains(&seconds), "{seconds}");
+    let [hasty, patient] = [APP, OTHER_APP].map(|app| server.token_of(app, &agent, SECRET).unwrap());
+    assert_eq!([get(&hasty).status, get(&hasty).status], [200, 200]);
+    let mut waits = Vec::new();
+    for _ in 0..100 {
+        let answer = get(&hasty);
+        assert_eq!((answer.error().0, answer.error().1.as_str()), (429, "TooManyRequests"));
+        waits.push(answer.header("retry-after").unwrap().parse::<u32>().unwrap());
+    }
+    // Not waiting makes the wait no longer.
+    assert!(
+        waits.is_sorted_by(|before, after| before >= after) && waits.iter().all(|s| (1..=30).contains(s))
+    );
+    assert_eq!([get(&patient).status, get(&patient).status], [200, 200], "an application has its own count");
 }
 
 #[test]
