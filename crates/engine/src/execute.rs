@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
+use jiff::SignedDuration;
 use presence::{Command, Outcome, Timestamp, UserKey, UserPresence};
 use store::{Commit, StoreError, Version};
 
@@ -9,6 +10,10 @@ use crate::{Engine, EngineError};
 
 /// How often a command is decided again because somebody else committed first.
 pub const COMMIT_ATTEMPTS_MAX: usize = 16;
+
+/// How long a commit takes at most for readers not to notice that it takes time: until it is there they are answered from
+/// the record before it, whose next fade may come meanwhile. The numbers of such changes are passed over.
+pub const COMMIT_OVERLAP: SignedDuration = SignedDuration::from_millis(500);
 
 /// What a command led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +40,8 @@ impl Engine {
             let mut stored = self.store.load(&[user]).await?.pop().unwrap_or_default();
             let now = self.clock.now();
             let claim = stored.presence.claim(&command, now);
-            let changes = stored.presence.execute(command.clone(), now)?;
+            let until = now.saturating_add(COMMIT_OVERLAP).unwrap_or(Timestamp::MAX);
+            let changes = stored.presence.execute_overlapping(command.clone(), now, until)?;
             let wake_at = stored.presence.next_change(now);
             let presence = stored.presence.clone();
             let commit =

@@ -1,9 +1,9 @@
 //! A user who is gone.
 
-use presence::{Change, SequenceNumber, UserKey, UserPresence};
+use presence::{Change, SequenceNumber, Timestamp, UserKey, UserPresence};
 use store::{Commit, StoreError, Version};
 
-use crate::{COMMIT_ATTEMPTS_MAX, Engine, EngineError};
+use crate::{COMMIT_ATTEMPTS_MAX, COMMIT_OVERLAP, Engine, EngineError};
 
 impl Engine {
     /// Drops everything that is kept of a user. The version stays, so that whoever holds an older one cannot bring it
@@ -21,8 +21,10 @@ impl Engine {
             let now = self.clock.now();
             let mut old = stored.presence;
             let mut changes = old.settle_listing(now);
+            let until = now.saturating_add(COMMIT_OVERLAP).unwrap_or(Timestamp::MAX);
+            let passed_over = old.changes_by_time(now, until).len() as u64;
             let presence = UserPresence {
-                sequence_number: SequenceNumber(old.sequence_number.0 + 1),
+                sequence_number: SequenceNumber(old.sequence_number.0 + passed_over + 1),
                 settled_at: old.settled_at,
                 ..UserPresence::default()
             };

@@ -22,7 +22,7 @@ use tokio::sync::{Mutex, Notify};
 
 pub use clock::{Clock, ClockState, SystemClock, VirtualClock};
 pub use error::EngineError;
-pub use execute::{Applied, COMMIT_ATTEMPTS_MAX};
+pub use execute::{Applied, COMMIT_ATTEMPTS_MAX, COMMIT_OVERLAP};
 pub use ids::{Ids, RandomIds, SeededIds};
 pub use read::Reading;
 pub use tick::{TICK_BATCH_MAX, Tick};

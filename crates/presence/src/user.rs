@@ -113,10 +113,26 @@ impl UserPresence {
     /// # Errors
     /// As [`apply`](Self::apply).
     pub fn execute(&mut self, command: Command, now: Timestamp) -> Result<Vec<Change>, PresenceError> {
+        self.execute_overlapping(command, now, now)
+    }
+
+    /// [`execute`](Self::execute) of a command that others do not learn of at once: until `until` they may still see this
+    /// record as it was, and what time makes of it. No number that they may see so is used again for something else, so
+    /// that whoever looks before and after never sees the number go back: what comes of the command is numbered after all
+    /// changes that time would have made up to then.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn execute_overlapping(
+        &mut self,
+        command: Command,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Change>, PresenceError> {
         let now = now.max(self.settled_at);
         let mut next = self.clone();
         next.perform(command, now)?;
-        Ok(self.replace_with(next, now))
+        Ok(self.replace_with(next, now, until))
     }
 
     /// Folds the past into the record: counts the changes time has made, and forgets what has ended. Shows the same
@@ -130,7 +146,7 @@ impl UserPresence {
     pub fn settle_listing(&mut self, now: Timestamp) -> Vec<Change> {
         let now = now.max(self.settled_at);
         let next = self.clone();
-        self.replace_with(next, now)
+        self.replace_with(next, now, now)
     }
 
     /// The visible changes that time makes after `after` and up to `until`, both as they are understood by
@@ -307,11 +323,15 @@ impl UserPresence {
         Ok(())
     }
 
-    /// Becomes `next`, counting the changes that time made since the last settlement and the one that `next` makes.
-    fn replace_with(&mut self, mut next: Self, now: Timestamp) -> Vec<Change> {
+    /// Becomes `next`, counting the changes that time made since the last settlement and the one that `next` makes, and
+    /// passing over the numbers of those that time would have made until `until`.
+    fn replace_with(&mut self, mut next: Self, now: Timestamp, until: Timestamp) -> Vec<Change> {
         next.forget_ended(now);
         let mut changes = self.changes_by_time(self.settled_at, now);
         let mut sequence_number = changes.last().map_or(self.sequence_number, |last| last.sequence_number);
+        if until > now && self.next_deadline(now).is_some_and(|at| at <= until) {
+            sequence_number.0 += self.changes_by_time(now, until).len() as u64;
+        }
         let (before, after) = (self.view(now), next.view(now));
         if after != before {
             sequence_number.0 += 1;

@@ -1,6 +1,6 @@
 //! Mistakes that somebody could make, to show that the simulator notices them.
 //!
-//! Each is a wrong answer given around the engine or the store by this crate's own wrappers (`keeper.rs`, `world.rs`,
+//! Each is a wrong answer given around the engine or the store by this crate's own wrappers (`keeper.rs`, `world/`,
 //! `receivers.rs`): the product has no switch for any of them, does not depend on this crate, and cannot be built with
 //! one.
 
@@ -11,7 +11,7 @@ pub enum Bug {
     NoVersionCheck,
     /// A commit is answered before it is kept.
     AnsweredBeforeKept,
-    /// A read is answered with what the same node has read before.
+    /// Somebody who only looks is answered with what the same node has read before.
     StaleRead,
     /// What a failover can take back is shown to readers, so that a position is given twice.
     PositionTwice,

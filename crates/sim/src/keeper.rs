@@ -258,7 +258,7 @@ impl Keeper {
         }
         let Ok(Reply::Loaded(stored)) = &outcome else { return outcome };
         let Op::Load(users) = &work.call.op else { return outcome };
-        if self.bug != Some(Bug::StaleRead) {
+        if self.bug != Some(Bug::StaleRead) || work.said.is_some() {
             return outcome;
         }
         let before = users.iter().zip(stored).map(|(user, stored)| {
@@ -275,7 +275,7 @@ impl Keeper {
 
     fn note_maybe(&mut self, work: &Work) {
         if let (Op::Commit(commit), Some(said)) = (&work.call.op, &work.said) {
-            self.maybe.push((commit.clone(), said.clone(), work.call.now, work.call.step));
+            self.maybe.push(((**commit).clone(), said.clone(), work.call.now, work.call.step));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The weather: a seeded world that runs the engine's own steps while storage, time and network break.
 //!
 //! A seed is a list of lines (`swarm.rs`), each something that happens at a node, to the store, the disk, a clock or a
-//! receiver, in the language of `line.rs`. `world.rs` lets them happen on one thread, in an order that follows from the
+//! receiver, in the language of `line.rs`. `world/` lets them happen on one thread, in an order that follows from the
 //! lines alone; `keeper.rs` is the store as it breaks, `node.rs` the product's steps, `receivers.rs` who is told,
 //! `model.rs` a second reading of the rules, `check.rs` what must hold. What breaks something is cut down by `shrink.rs`
 //! to a few lines, which [`check`] plays again: a found bug becomes a test by pasting them.

@@ -72,14 +72,15 @@ pub(crate) struct Person {
     pub(crate) number: u64,
     /// Those changes, in order.
     pub(crate) changes: Vec<Seen>,
-    /// Who made each version, from 1.
+    /// Who made each version, from 1, and at which instant.
     pub(crate) authors: Vec<usize>,
+    pub(crate) floors: Vec<Timestamp>,
 }
 
 impl Default for Person {
     fn default() -> Self {
-        let (said, changes, authors) = (Vec::new(), Vec::new(), Vec::new());
-        Self { said, floor: Timestamp::MIN, version: 0, number: 0, changes, authors }
+        let (said, changes, authors, floors) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { said, floor: Timestamp::MIN, version: 0, number: 0, changes, authors, floors }
     }
 }
 
@@ -90,6 +91,11 @@ impl Person {
     pub(crate) fn hear(&mut self, said: &Said, now: Timestamp, author: usize) {
         let now = now.max(self.floor);
         self.pass(now);
+        self.floor = now;
+        if *said != Said::Settle {
+            // Readers may not learn of it before that, and see what time makes of what they know.
+            self.number += self.by_time(now + engine::COMMIT_OVERLAP).len() as u64;
+        }
         let before = self.view(now);
         match said {
             Said::Command(command) => self.said.push((now, command.clone())),
@@ -104,9 +110,9 @@ impl Person {
             self.changes.push(Seen { at: now, pair: after.pair, number: self.number, is_pair_changed });
         }
         self.said.retain(|(at, command)| !is_over(*at, command, now));
-        self.floor = now;
         self.version += 1;
         self.authors.push(author);
+        self.floors.push(now);
     }
 
     /// Why the command would be refused, as the rules name it.

@@ -36,7 +36,7 @@ pub(crate) type Work = Pin<Box<dyn Future<Output = Done>>>;
 /// What a step came to.
 pub(crate) enum Done {
     Started(Result<Up, EngineError>),
-    Executed(Result<Applied, EngineError>),
+    Executed(Box<Result<Applied, EngineError>>),
     Read(Result<Reading, EngineError>),
     /// Of a step that answers nothing that could be checked.
     Other(Result<(), EngineError>),
@@ -83,7 +83,7 @@ pub(crate) fn start(
 
 pub(crate) fn execute(up: &Up, person: usize, command: Command) -> Work {
     let engine = up.engine.clone();
-    Box::pin(async move { Done::Executed(engine.execute(line::key(person), command).await) })
+    Box::pin(async move { Done::Executed(Box::new(engine.execute(line::key(person), command).await)) })
 }
 
 pub(crate) fn read(up: &Up, people: &[usize]) -> Work {

@@ -54,8 +54,8 @@ impl Habits {
         let app = timeline::app(random.pick(&self.applications));
         match random.pick(&self.topics) {
             Topic::Session => {
-                let lifetime =
-                    FIVE_MINUTES * random.pick(&[1, 1, 2, 3, 12, 48]) + random.pick(&[TICK * 0, TICK, -TICK]);
+                let lifetime = FIVE_MINUTES * random.pick(&[1, 1, 2, 3, 12, 48])
+                    + random.pick(&[SignedDuration::ZERO, TICK, -TICK]);
                 let lifetime = SessionLifetime::new(lifetime).unwrap_or_default();
                 Command::SetPresence { app, pair: random.pick(&SessionPair::ALL), lifetime }
             }
@@ -113,7 +113,16 @@ pub(crate) fn gap(random: &mut Random) -> SignedDuration {
         3 => random.pick(&[TICK, SignedDuration::from_secs(1), SignedDuration::from_mins(1)]),
         _ => {
             let second = SignedDuration::from_secs(1);
-            let beside = random.pick(&[TICK * 0, TICK * 0, TICK, -TICK, second, -second]);
+            let most = SignedDuration::from_millis(500);
+            let beside = random.pick(&[
+                SignedDuration::ZERO,
+                SignedDuration::ZERO,
+                TICK,
+                -TICK,
+                second,
+                -second,
+                -most,
+            ]);
             FIVE_MINUTES * random.pick(&[1, 1, 1, 2, 2, 3, 12]) + beside
         }
     }

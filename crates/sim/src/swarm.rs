@@ -143,6 +143,12 @@ pub(crate) fn lines(seed: u64) -> Vec<Line> {
     lines
 }
 
+/// How long a call may be on its way.
+fn wait(random: &mut Random) -> SignedDuration {
+    let most = SignedDuration::from_millis(500);
+    random.pick(&[SignedDuration::ZERO, SignedDuration::from_nanos(100), most, most * 4])
+}
+
 impl Swarm {
     fn line(&self, event: Event) -> Line {
         Line { at: self.now, event }
@@ -158,7 +164,13 @@ impl Swarm {
         let mut fates = Vec::new();
         while !self.fates.is_empty() && fates.len() < 2 && self.random.one_in(self.fate_every) {
             let kind = self.random.pick(&self.fates);
-            let calls = if kind == FateKind::Storm { 20 } else { 6 };
+            // As many calls as the step makes when nothing is in its way, and one more.
+            let calls = match (&deed, kind) {
+                (_, FateKind::Storm) => 20,
+                (Deed::Do(..) | Deed::Forget(_), _) => 3,
+                (Deed::Tick, _) => 7,
+                _ => 2,
+            };
             fates.push(Fate { kind, call: 1 + self.random.below(calls) as u32 });
         }
         self.line(Event::Node { node, deed, fates })
@@ -181,6 +193,10 @@ impl Swarm {
             Happening::Say => {
                 let command = self.habits.say(&mut self.random, self.now);
                 let person = self.anybody();
+                if self.fates.contains(&FateKind::Hold) && self.random.one_in(4) {
+                    self.look_around(person, lines);
+                    return;
+                }
                 self.step(Deed::Do(person, command))
             }
             Happening::Read => {
@@ -272,6 +288,24 @@ impl Swarm {
         if is_crashing || (self.kind == StoreKind::Embedded && happening == Happening::Disk) {
             self.come_back(node, lines);
         }
+    }
+
+    /// Something is said just before a fade may come, and somebody looks while it is on its way and when it is there.
+    fn look_around(&mut self, person: usize, lines: &mut Vec<Line>) {
+        let step = presence::limits::FADE_STEP.as_secs();
+        let next = (self.now.as_second() / step + 1) * step;
+        let before = wait(&mut self.random);
+        self.now = self.now.max(Timestamp::from_second(next).unwrap_or(self.now) - before);
+        let command = self.habits.say(&mut self.random, self.now);
+        let mut line = self.at_node(self.random.clone().below(self.nodes), Deed::Do(person, command));
+        if let Event::Node { fates, .. } = &mut line.event {
+            fates.push(Fate { kind: FateKind::Hold, call: 2 });
+        }
+        let node = self.random.below(self.nodes);
+        let read = |swarm: &Self| swarm.at_node(node, Deed::Read(vec![person]));
+        lines.extend([line, read(self)]);
+        self.now += wait(&mut self.random);
+        lines.extend([read(self), self.line(Event::Resume(1)), read(self)]);
     }
 
     /// Sooner or later a node that is gone comes back; to one that is there this is nothing.

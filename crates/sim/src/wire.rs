@@ -17,7 +17,7 @@ pub(crate) type StepId = usize;
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     Load(Vec<UserKey>),
-    Commit(Commit),
+    Commit(Box<Commit>),
     Due(Timestamp, usize),
     NextWake,
     Latest,
@@ -151,7 +151,7 @@ impl Store for Link {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {
-        match self.0.call(Op::Commit(commit)).await? {
+        match self.0.call(Op::Commit(Box::new(commit))).await? {
             Reply::Committed(version) => Ok(version),
             _ => Err(mixed_up()),
         }
@@ -213,7 +213,7 @@ impl Store for Link {
 pub(crate) async fn perform(store: Arc<dyn Store>, op: Op) -> Outcome {
     Ok(match op {
         Op::Load(users) => Reply::Loaded(store.load(&users).await?),
-        Op::Commit(commit) => Reply::Committed(store.commit(commit).await?),
+        Op::Commit(commit) => Reply::Committed(store.commit(*commit).await?),
         Op::Due(now, max) => Reply::Users(store.due(now, max).await?),
         Op::NextWake => Reply::Instant(store.next_wake().await?),
         Op::Latest => Reply::Instant(store.latest().await?),

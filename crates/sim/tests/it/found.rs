@@ -15,3 +15,35 @@ fn a_ticker_wakes_for_a_commit_whose_answer_was_lost() {
         ",
     );
 }
+
+/// While a commit is on its way, readers see what time makes of the record before it: this one took half a second, in which
+/// the session before it ended. What they had seen under #3 became #2 of something else.
+#[test]
+fn a_sequence_number_does_not_go_back_when_a_commit_is_overtaken_by_the_end_of_a_session() {
+    check(
+        "
+        00:00     n1 start
+        00:00     n1 ana desk set Available/Available for PT5M0.0000001S
+        04:59.999999900 n1 ana desk set Busy/InAConferenceCall for PT5M | hold 2
+        05:00.499999900 n1 read ana
+        05:00.499999900 resume 1
+        05:00.499999900 n1 read ana
+        ",
+    );
+}
+
+/// The same with the commonest command of all, a refresh: whoever kept the higher number threw the refreshed presence away,
+/// and showed the user as inactive until the next change.
+#[test]
+fn a_refresh_that_is_overtaken_by_the_fade_it_prevents_is_numbered_after_it() {
+    check(
+        "
+        00:00     n1 start
+        00:00     n1 ana desk set Available/Available for PT1H
+        04:59.9   n1 ana desk set Available/Available for PT1H | hold 2
+        05:00.1   n1 read ana
+        05:00.1   resume 1
+        05:00.1   n1 read ana
+        ",
+    );
+}

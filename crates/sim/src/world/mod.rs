@@ -3,23 +3,26 @@
 //! A line begins a step, and everything that can go on then does, in a fixed order, until all that is left is waiting for
 //! a time or for a call that is held. Nothing here is left to chance: the same lines are the same run.
 
+mod calm;
+mod ends;
+
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use engine::notify::{DELIVERY_LOG_MAX, Outcome, PLANNED_POSTS_MAX, Post, SubscribeError};
-use engine::{EngineError, SeededIds};
+use engine::SeededIds;
+use engine::notify::{Outcome, PLANNED_POSTS_MAX, Post};
 use futures_util::task::noop_waker_ref;
 use jiff::SignedDuration;
 use presence::Timestamp;
 use store::{Position, StoreError};
 
 use crate::bug::Bug;
-use crate::check::{self, OUTSTANDING_MAX, Violation};
+use crate::check::{self, Violation};
 use crate::keeper::{Finished, Keeper, Then, Work};
-use crate::line::{Answer, Deed, DiskWill, Event, Fate, FateKind, Line, PEOPLE, StoreKind};
+use crate::line::{Answer, Deed, DiskWill, Event, Fate, FateKind, Line, StoreKind};
 use crate::model::{Person, Said};
-use crate::node::{self, Done, Up};
+use crate::node::{self, Up};
 use crate::receivers::{self, Receivers, Sub, SubState};
 use crate::timeline::Instant;
 use crate::wire::{Call, Op, Reply, StepId, Wire};
@@ -28,12 +31,10 @@ use crate::wire::{Call, Op, Reply, StepId, Wire};
 pub(crate) const NODES_MAX: usize = 3;
 /// After so many rounds without anything new from outside, something is going in circles.
 const ROUNDS_MAX: usize = 20_000;
+/// A commit that takes no longer than this is never noticed in sequence numbers.
+const IN_TIME: SignedDuration = SignedDuration::from_millis(500);
 /// Answers that are late are so by this.
 const LATE: Duration = Duration::from_secs(9);
-/// How far time goes on at once when everything is calm: further than any retry.
-const CALM_STEP: SignedDuration = SignedDuration::from_mins(13);
-/// How often it does. Longer than any session together.
-const CALM_STEPS: usize = 24;
 
 /// What a run was like.
 #[derive(Clone, Debug, Default)]
@@ -112,7 +113,6 @@ struct UnderWay {
 /// A look at somebody.
 struct Looked {
     person: usize,
-    node: usize,
     version: u64,
     now: Timestamp,
     number: u64,
@@ -376,7 +376,7 @@ impl World {
         for post in posts {
             self.receivers.planned(&post)?;
             let is_second = |other: &UnderWay| other.life == life && other.post.url == post.url;
-            if self.under_way.iter().any(is_second) {
+            if self.under_way.iter().any(is_second) && self.bug != Some(Bug::MarkedBeforeSent) {
                 return Err(Violation::new("one POST at a time to one URL", post.url.to_string()));
             }
             if self.bug == Some(Bug::MarkedBeforeSent) {
@@ -518,246 +518,5 @@ impl World {
             self.keeper.make_safe();
         }
         let _ = finished.work.call.reply.send(finished.outcome);
-    }
-
-    /// A step has ended: is what it says right?
-    fn end(&mut self, step: Step, done: Done) -> Result<(), Violation> {
-        let name = format!("n{} {}", step.node + 1, step.deed);
-        let is_excused = step.is_disturbed || self.is_disk_faulty || self.failovers > step.failovers;
-        let may_fail = |error: &EngineError| match error {
-            EngineError::Presence(_) => true,
-            EngineError::Store(StoreError::Unavailable(_)) | EngineError::Contention => is_excused,
-            EngineError::Store(_) => false,
-        };
-        let failed = |error: &dyn std::fmt::Display| {
-            Err(Violation::new("nothing fails without a fault", format!("{name}: {error}")))
-        };
-        match done {
-            Done::Started(outcome) => {
-                self.nodes[step.node].is_starting = false;
-                match outcome {
-                    Ok(up) => {
-                        up.clock.set_ahead(self.nodes[step.node].ahead);
-                        self.nodes[step.node].up = Some(up);
-                    }
-                    Err(error) => {
-                        self.crash(step.node, false);
-                        if !may_fail(&error) {
-                            return failed(&error);
-                        }
-                    }
-                }
-                Ok(())
-            }
-            Done::Executed(outcome) => {
-                let Deed::Do(person, command) = &step.deed else { return Ok(()) };
-                match outcome {
-                    Ok(applied) => {
-                        self.trace(|| format!("  {name}: version {}", applied.version.0));
-                        let known = &self.keeper.people[*person];
-                        let author = known.authors.get((applied.version.0 as usize).wrapping_sub(1));
-                        if author != Some(&step.id) {
-                            let what =
-                                format!("{name} was told version {}, which is not its", applied.version.0);
-                            return Err(Violation::new("no acknowledged write is lost", what));
-                        }
-                        if known.version == applied.version.0 {
-                            check::sight(*person, known, &applied.presence, applied.now)?;
-                        }
-                    }
-                    Err(EngineError::Presence(refused)) => {
-                        let now = self.wire.read_by(step.id);
-                        let known = step.seen.first().map(|(_, known)| known.clone()).unwrap_or_default();
-                        let expected = known.refusal(command, now).map(str::to_owned);
-                        if expected != Some(format!("{refused:?}")) {
-                            let what = format!("{name} was refused: {refused:?}, not {expected:?}");
-                            return Err(Violation::new("the rules refuse what they must", what));
-                        }
-                    }
-                    Err(error) if may_fail(&error) => self.trace(|| format!("  {name}: {error}")),
-                    Err(error) => return failed(&error),
-                }
-                Ok(())
-            }
-            Done::Read(Ok(reading)) => self.look(&step, &reading),
-            Done::Read(Err(error)) | Done::Other(Err(error)) => {
-                if may_fail(&error) {
-                    Ok(())
-                } else {
-                    failed(&error)
-                }
-            }
-            Done::Other(Ok(())) => Ok(()),
-            Done::Created(outcome) => {
-                let Deed::Subscribe { sub, .. } = step.deed else { return Ok(()) };
-                let Some(known) = self.receivers.subs.get_mut(&sub) else { return Ok(()) };
-                match outcome {
-                    Ok(created) => {
-                        known.created_after = created.created_after;
-                        if known.ends == 0 {
-                            known.state = SubState::There;
-                        }
-                        let end = *self.wire.log_end.borrow();
-                        if created.created_after > end {
-                            let what =
-                                format!("{name} after {:?}, the end is {end:?}", created.created_after);
-                            return Err(Violation::new("a subscription is told what follows it", what));
-                        }
-                        Ok(())
-                    }
-                    Err(SubscribeError::Store(_)) if is_excused => Ok(()),
-                    Err(error) => failed(&error),
-                }
-            }
-            Done::Renewed(outcome) => match outcome {
-                Ok(()) => {
-                    if let Deed::Move { sub, receiver } = step.deed
-                        && let Some(known) = self.receivers.subs.get_mut(&sub)
-                    {
-                        // POSTs that are under way still go to the one before.
-                        known.receivers.push(receiver);
-                    }
-                    Ok(())
-                }
-                Err(SubscribeError::Store(_)) if is_excused => Ok(()),
-                Err(SubscribeError::NotFound) => self.is_not_found(&step),
-                Err(error) => failed(&error),
-            },
-            Done::Ended(outcome) => {
-                let Deed::Unsubscribe(sub) = step.deed else { return Ok(()) };
-                let Some(known) = self.receivers.subs.get_mut(&sub) else { return Ok(()) };
-                match outcome {
-                    Ok(()) => known.state = SubState::Gone,
-                    Err(SubscribeError::Store(_)) if is_excused => {}
-                    Err(SubscribeError::NotFound) => {}
-                    Err(error) => return failed(&error),
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Only a subscription that is gone, or may be, is not found.
-    fn is_not_found(&self, step: &Step) -> Result<(), Violation> {
-        let (Deed::Move { sub, .. } | Deed::Replay(sub)) = step.deed else { return Ok(()) };
-        match self.receivers.subs.get(&sub) {
-            Some(known) if known.state == SubState::There => {
-                let what = format!("n{} {}: not found", step.node + 1, step.deed);
-                Err(Violation::new("no acknowledged subscription is lost", what))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Somebody has looked at some people.
-    fn look(&mut self, step: &Step, reading: &engine::Reading) -> Result<(), Violation> {
-        for (record, (person, known)) in reading.users.iter().zip(&step.seen) {
-            let now = reading.now;
-            let number = check::sight(*person, known, record, now)?;
-            let earlier = self.reads.iter().filter(|other| {
-                let is_before = other.ended_at < step.seen_at && other.person == *person;
-                let is_not_ahead = other.version == known.version || known.floor >= other.now;
-                is_before && other.now <= now && (is_not_ahead || other.node == step.node)
-            });
-            if let Some(other) =
-                earlier.max_by_key(|other| other.number).filter(|other| other.number > number)
-            {
-                let what = format!(
-                    "{} is #{number} at {}, and was #{} at {}",
-                    PEOPLE[*person],
-                    Instant(now),
-                    other.number,
-                    Instant(other.now)
-                );
-                return Err(Violation::new("a sequence number never goes back", what));
-            }
-            self.tide += 1;
-            self.reads.push(Looked {
-                person: *person,
-                node: step.node,
-                version: known.version,
-                now,
-                number,
-                ended_at: self.tide,
-            });
-        }
-        Ok(())
-    }
-
-    /// Faults end, everybody comes back, and every step is called until there is nothing more to do; then all is held
-    /// against the model.
-    fn calm(&mut self) -> Result<(), Violation> {
-        self.trace(|| "calm".to_owned());
-        self.is_disk_faulty = false;
-        self.keeper.set_disk(DiskWill::Works);
-        for step in &mut self.steps {
-            step.fates.clear();
-        }
-        while !self.held.is_empty() {
-            self.resume(1);
-            self.go_on()?;
-        }
-        for node in 0..NODES_MAX {
-            let is_silent = |world: &Self| {
-                !world.nodes.iter().any(|node| node.up.as_ref().is_some_and(|up| up.notifier.is_some()))
-            };
-            if self.nodes[node].up.is_some() && is_silent(self) {
-                self.crash(node, false);
-            }
-            self.act(node, &Deed::Start, &[])?;
-            self.go_on()?;
-            if self.nodes[node].up.is_none() && (node == 0 || !self.keeper.is_embedded()) {
-                return Err(Violation::new(
-                    "nothing fails without a fault",
-                    format!("n{} does not start", node + 1),
-                ));
-            }
-        }
-        for place in 0..CALM_STEPS {
-            if place > 0 {
-                self.wire.set_now(self.wire.now() + CALM_STEP);
-            }
-            for node in 0..NODES_MAX {
-                self.act(node, &Deed::Ticker, &[])?;
-                self.go_on()?;
-            }
-            while self.deliver()? {}
-        }
-        // The slowest clock decides what has been noticed.
-        let clocks = self.nodes.iter().filter_map(|node| node.up.as_ref()).map(|up| up.clock.peek());
-        let now = clocks.min().unwrap_or_else(|| self.wire.now());
-        self.keeper.make_safe();
-        let (stored, log) =
-            self.keeper.everything().map_err(|what| Violation::new("what is kept can be read", what))?;
-        check::kept(&self.keeper.people, &stored, &log, now)?;
-        check::told(&self.receivers, &log, self.every)
-    }
-
-    /// One round of delivery, in which all goes well; says whether there was anything to deliver.
-    fn deliver(&mut self) -> Result<bool, Violation> {
-        for node in 0..NODES_MAX {
-            for deed in [Deed::Pump, Deed::Plan] {
-                self.act(node, &deed, &[])?;
-                self.go_on()?;
-            }
-        }
-        let had_any = !self.under_way.is_empty();
-        while !self.under_way.is_empty() {
-            self.answer(1, Answer::Taken)?;
-        }
-        for node in 0..NODES_MAX {
-            self.act(node, &Deed::Save, &[])?;
-            self.go_on()?;
-            let Some(notifier) = self.nodes[node].up.as_ref().and_then(|up| up.notifier.as_ref()) else {
-                continue;
-            };
-            check::bounded("the delivery log", notifier.attempts(None, usize::MAX).len(), DELIVERY_LOG_MAX)?;
-            for sub in self.receivers.subs.keys() {
-                let waiting =
-                    notifier.progress(receivers::id(*sub)).map_or(0, |progress| progress.outstanding);
-                check::bounded("what waits for a subscription", waiting, OUTSTANDING_MAX)?;
-            }
-        }
-        Ok(had_any)
     }
 }

@@ -1,0 +1,93 @@
+//! The end of every run: faults end, everybody comes back, and all is held against the model.
+
+use engine::notify::DELIVERY_LOG_MAX;
+use jiff::SignedDuration;
+
+use super::{NODES_MAX, World};
+use crate::check::{self, OUTSTANDING_MAX, Violation};
+use crate::line::{Answer, Deed, DiskWill};
+use crate::receivers;
+
+/// How far time goes on at once when everything is calm: further than any retry.
+const CALM_STEP: SignedDuration = SignedDuration::from_mins(13);
+/// How often it does. Longer than any session together.
+const CALM_STEPS: usize = 24;
+
+impl World {
+    /// Faults end, everybody comes back, and every step is called until there is nothing more to do; then all is held
+    /// against the model.
+    pub(super) fn calm(&mut self) -> Result<(), Violation> {
+        self.trace(|| "calm".to_owned());
+        self.is_disk_faulty = false;
+        self.keeper.set_disk(DiskWill::Works);
+        for step in &mut self.steps {
+            step.fates.clear();
+        }
+        while !self.held.is_empty() {
+            self.resume(1);
+            self.go_on()?;
+        }
+        for node in 0..NODES_MAX {
+            let is_silent = |world: &Self| {
+                !world.nodes.iter().any(|node| node.up.as_ref().is_some_and(|up| up.notifier.is_some()))
+            };
+            if self.nodes[node].up.is_some() && is_silent(self) {
+                self.crash(node, false);
+            }
+            self.act(node, &Deed::Start, &[])?;
+            self.go_on()?;
+            if self.nodes[node].up.is_none() && (node == 0 || !self.keeper.is_embedded()) {
+                return Err(Violation::new(
+                    "nothing fails without a fault",
+                    format!("n{} does not start", node + 1),
+                ));
+            }
+        }
+        for place in 0..CALM_STEPS {
+            if place > 0 {
+                self.wire.set_now(self.wire.now() + CALM_STEP);
+            }
+            for node in 0..NODES_MAX {
+                self.act(node, &Deed::Ticker, &[])?;
+                self.go_on()?;
+            }
+            while self.deliver()? {}
+        }
+        // The slowest clock decides what has been noticed.
+        let clocks = self.nodes.iter().filter_map(|node| node.up.as_ref()).map(|up| up.clock.peek());
+        let now = clocks.min().unwrap_or_else(|| self.wire.now());
+        self.keeper.make_safe();
+        let (stored, log) =
+            self.keeper.everything().map_err(|what| Violation::new("what is kept can be read", what))?;
+        check::kept(&self.keeper.people, &stored, &log, now)?;
+        check::told(&self.receivers, &log, self.every)
+    }
+
+    /// One round of delivery, in which all goes well; says whether there was anything to deliver.
+    fn deliver(&mut self) -> Result<bool, Violation> {
+        for node in 0..NODES_MAX {
+            for deed in [Deed::Pump, Deed::Plan] {
+                self.act(node, &deed, &[])?;
+                self.go_on()?;
+            }
+        }
+        let had_any = !self.under_way.is_empty();
+        while !self.under_way.is_empty() {
+            self.answer(1, Answer::Taken)?;
+        }
+        for node in 0..NODES_MAX {
+            self.act(node, &Deed::Save, &[])?;
+            self.go_on()?;
+            let Some(notifier) = self.nodes[node].up.as_ref().and_then(|up| up.notifier.as_ref()) else {
+                continue;
+            };
+            check::bounded("the delivery log", notifier.attempts(None, usize::MAX).len(), DELIVERY_LOG_MAX)?;
+            for sub in self.receivers.subs.keys() {
+                let waiting =
+                    notifier.progress(receivers::id(*sub)).map_or(0, |progress| progress.outstanding);
+                check::bounded("what waits for a subscription", waiting, OUTSTANDING_MAX)?;
+            }
+        }
+        Ok(had_any)
+    }
+}

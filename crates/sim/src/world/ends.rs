@@ -1,0 +1,180 @@
+//! A step has ended: what it says is held against what is known, at once.
+
+use engine::EngineError;
+use engine::notify::SubscribeError;
+use store::StoreError;
+
+use super::{IN_TIME, Looked, Step, World};
+use crate::check::{self, Violation};
+use crate::line::{Deed, PEOPLE};
+use crate::node::Done;
+use crate::receivers::SubState;
+use crate::timeline::Instant;
+
+impl World {
+    /// A step has ended: is what it says right?
+    pub(super) fn end(&mut self, step: Step, done: Done) -> Result<(), Violation> {
+        let name = format!("n{} {}", step.node + 1, step.deed);
+        let is_excused = step.is_disturbed || self.is_disk_faulty || self.failovers > step.failovers;
+        let may_fail = |error: &EngineError| match error {
+            EngineError::Presence(_) => true,
+            EngineError::Store(StoreError::Unavailable(_)) | EngineError::Contention => is_excused,
+            EngineError::Store(_) => false,
+        };
+        let failed = |error: &dyn std::fmt::Display| {
+            Err(Violation::new("nothing fails without a fault", format!("{name}: {error}")))
+        };
+        match done {
+            Done::Started(outcome) => {
+                self.nodes[step.node].is_starting = false;
+                match outcome {
+                    Ok(up) => {
+                        up.clock.set_ahead(self.nodes[step.node].ahead);
+                        self.nodes[step.node].up = Some(up);
+                    }
+                    Err(error) => {
+                        self.crash(step.node, false);
+                        if !may_fail(&error) {
+                            return failed(&error);
+                        }
+                    }
+                }
+                Ok(())
+            }
+            Done::Executed(outcome) => {
+                let Deed::Do(person, command) = &step.deed else { return Ok(()) };
+                match *outcome {
+                    Ok(applied) => {
+                        self.trace(|| format!("  {name}: version {}", applied.version.0));
+                        let known = &self.keeper.people[*person];
+                        let author = known.authors.get((applied.version.0 as usize).wrapping_sub(1));
+                        if author != Some(&step.id) {
+                            let what =
+                                format!("{name} was told version {}, which is not its", applied.version.0);
+                            return Err(Violation::new("no acknowledged write is lost", what));
+                        }
+                        if known.version == applied.version.0 {
+                            check::sight(*person, known, &applied.presence, applied.now)?;
+                        }
+                    }
+                    Err(EngineError::Presence(refused)) => {
+                        let now = self.wire.read_by(step.id);
+                        let known = step.seen.first().map(|(_, known)| known.clone()).unwrap_or_default();
+                        let expected = known.refusal(command, now).map(str::to_owned);
+                        if expected != Some(format!("{refused:?}")) {
+                            let what = format!("{name} was refused: {refused:?}, not {expected:?}");
+                            return Err(Violation::new("the rules refuse what they must", what));
+                        }
+                    }
+                    Err(error) if may_fail(&error) => self.trace(|| format!("  {name}: {error}")),
+                    Err(error) => return failed(&error),
+                }
+                Ok(())
+            }
+            Done::Read(Ok(reading)) => self.look(&step, &reading),
+            Done::Read(Err(error)) | Done::Other(Err(error)) => {
+                if may_fail(&error) {
+                    Ok(())
+                } else {
+                    failed(&error)
+                }
+            }
+            Done::Other(Ok(())) => Ok(()),
+            Done::Created(outcome) => {
+                let Deed::Subscribe { sub, .. } = step.deed else { return Ok(()) };
+                let Some(known) = self.receivers.subs.get_mut(&sub) else { return Ok(()) };
+                match outcome {
+                    Ok(created) => {
+                        known.created_after = created.created_after;
+                        if known.ends == 0 {
+                            known.state = SubState::There;
+                        }
+                        let end = *self.wire.log_end.borrow();
+                        if created.created_after > end {
+                            let what =
+                                format!("{name} after {:?}, the end is {end:?}", created.created_after);
+                            return Err(Violation::new("a subscription is told what follows it", what));
+                        }
+                        Ok(())
+                    }
+                    Err(SubscribeError::Store(_)) if is_excused => Ok(()),
+                    Err(error) => failed(&error),
+                }
+            }
+            Done::Renewed(outcome) => match outcome {
+                Ok(()) => {
+                    if let Deed::Move { sub, receiver } = step.deed
+                        && let Some(known) = self.receivers.subs.get_mut(&sub)
+                    {
+                        // POSTs that are under way still go to the one before.
+                        known.receivers.push(receiver);
+                    }
+                    Ok(())
+                }
+                Err(SubscribeError::Store(_)) if is_excused => Ok(()),
+                Err(SubscribeError::NotFound) => self.is_not_found(&step),
+                Err(error) => failed(&error),
+            },
+            Done::Ended(outcome) => {
+                let Deed::Unsubscribe(sub) = step.deed else { return Ok(()) };
+                let Some(known) = self.receivers.subs.get_mut(&sub) else { return Ok(()) };
+                match outcome {
+                    Ok(()) => known.state = SubState::Gone,
+                    Err(SubscribeError::Store(_)) if is_excused => {}
+                    Err(SubscribeError::NotFound) => {}
+                    Err(error) => return failed(&error),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Only a subscription that is gone, or may be, is not found.
+    fn is_not_found(&self, step: &Step) -> Result<(), Violation> {
+        let (Deed::Move { sub, .. } | Deed::Replay(sub)) = step.deed else { return Ok(()) };
+        match self.receivers.subs.get(&sub) {
+            Some(known) if known.state == SubState::There => {
+                let what = format!("n{} {}: not found", step.node + 1, step.deed);
+                Err(Violation::new("no acknowledged subscription is lost", what))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Somebody has looked at some people.
+    fn look(&mut self, step: &Step, reading: &engine::Reading) -> Result<(), Violation> {
+        for (record, (person, known)) in reading.users.iter().zip(&step.seen) {
+            let now = reading.now;
+            let number = check::sight(*person, known, record, now)?;
+            let earlier = self.reads.iter().filter(|other| {
+                let is_before = other.ended_at < step.seen_at && other.person == *person;
+                // Whatever was committed in between took effect after the other look, or took no longer than it may: a
+                // commit that hangs for longer can be overtaken by a fade, and clocks can be further apart.
+                let mut between = known.floors.iter().skip(other.version as usize);
+                let is_in_time = between.all(|floor| *floor + IN_TIME >= other.now);
+                is_before && other.now <= now && is_in_time
+            });
+            if let Some(other) =
+                earlier.max_by_key(|other| other.number).filter(|other| other.number > number)
+            {
+                let what = format!(
+                    "{} is #{number} at {}, and was #{} at {}",
+                    PEOPLE[*person],
+                    Instant(now),
+                    other.number,
+                    Instant(other.now)
+                );
+                return Err(Violation::new("a sequence number never goes back", what));
+            }
+            self.tide += 1;
+            self.reads.push(Looked {
+                person: *person,
+                version: known.version,
+                now,
+                number,
+                ended_at: self.tide,
+            });
+        }
+        Ok(())
+    }
+}
