@@ -17,6 +17,7 @@ pub mod filter;
 pub mod headers;
 pub mod json;
 pub mod metadata;
+pub mod mqtt;
 pub mod notification;
 pub mod odata;
 pub mod openapi;

@@ -214,6 +214,15 @@ pub fn write_sequence_number(out: &mut Vec<u8>, number: SequenceNumber) {
     out.extend_from_slice(&text);
 }
 
+/// Reads what [`write_sequence_number`] has written.
+pub fn read_sequence_number(text: &str) -> Option<SequenceNumber> {
+    let (letter, digits) = text.split_at_checked(1)?;
+    let letter = letter.bytes().next().filter(u8::is_ascii_uppercase)? - b'A';
+    let is_written = digits.len() == 10 && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let rest: u64 = is_written.then(|| digits.parse().ok())??;
+    Some(SequenceNumber(u64::from(letter) * 10_000_000_000 + rest))
+}
+
 fn open(is_full: bool, plain: &'static str, full: &'static str) -> &'static str {
     if is_full { full } else { plain }
 }

@@ -1,4 +1,4 @@
-//! The one door for every request presenced makes to others: endpoints of subscriptions, identity providers.
+//! The one door for every request presenced makes to others: endpoints of subscriptions, identity providers, brokers.
 //!
 //! Where a request may go is a [`Policy`], a value that can be tested without a network. [`Client`] asks it twice: for the URL
 //! before anything happens, and for each address a name resolves to. The addresses that were let through are the ones
@@ -9,8 +9,10 @@
 
 mod client;
 mod policy;
+mod tcp;
 
 pub use client::{
     Answer, CONNECT_TIMEOUT, Client, ClientError, IDLE_PER_HOST_MAX, Limits, Request, SendError,
 };
 pub use policy::{Forbidden, Policy, Target, TargetError};
+pub use tcp::{TcpError, connect};

@@ -104,15 +104,28 @@ impl Policy {
         }
         match address {
             Some(address) => self.check_address(host, address),
-            // A network in the list may turn out to hold the name's address.
-            None if self.only_listed
-                && !is_loopback
-                && !self.lists_name(host)
-                && !self.allow.iter().any(|target| matches!(target, Target::Network(_))) =>
-            {
-                Err(Forbidden::NotListed)
-            }
-            None => Ok(()),
+            None if is_loopback => Ok(()),
+            None => self.check_name(host),
+        }
+    }
+
+    /// Whether a host may be connected to, as far as its name alone tells; its addresses are checked when they are known.
+    ///
+    /// # Errors
+    /// [`Forbidden`].
+    pub fn check_host(&self, host: &str) -> Result<(), Forbidden> {
+        match address_of(host) {
+            Some(address) => self.check_address(host, address),
+            None => self.check_name(host),
+        }
+    }
+
+    fn check_name(&self, host: &str) -> Result<(), Forbidden> {
+        // A network in the list may turn out to hold the name's address.
+        let has_network = || self.allow.iter().any(|target| matches!(target, Target::Network(_)));
+        match self.only_listed && !self.lists_name(host) && !has_network() {
+            true => Err(Forbidden::NotListed),
+            false => Ok(()),
         }
     }
 

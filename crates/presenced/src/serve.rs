@@ -19,6 +19,7 @@ use server::directory::{Directory, Origin, Tenant, keep_users, with_kept};
 use server::http::connection::{Listener, serve};
 use server::import::{ImportFormat, read_users};
 use server::metrics::{MeasuredStore, MetricsPage};
+use server::mqtt::Bridge;
 use server::{App, Dashboard, EmbeddedIssuers, ForeignKeys, Parts, Throttle, loops};
 use store::{Embedded, Memory, Options, Retention, Store};
 use tokio::net::TcpListener;
@@ -102,6 +103,14 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         dashboard: Dashboard::new(&[], false),
     }));
 
+    let mut bridges = Vec::new();
+    for (tenant, mqtt) in config.tenants.iter().filter_map(|tenant| Some((tenant, tenant.mqtt.clone()?))) {
+        let policy = config.outbound.policy()?;
+        let version = env!("CARGO_PKG_VERSION");
+        let bridge = Bridge::open(app.clone(), tenant.id.parse()?, mqtt, policy, always_ours(), version);
+        bridges.push(Arc::new(bridge.await?));
+    }
+
     let mut tasks = Vec::new();
     let mut listeners = Vec::new();
     if let Some(tls) = &config.tls {
@@ -123,10 +132,16 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         listeners.push(Listener::new(bind(*address).await?, None));
     }
     if let Some(address) = config.metrics.listen {
-        let page = Arc::new(MetricsPage::new(app.clone(), Some(commits), env!("CARGO_PKG_VERSION")));
+        let page = Arc::new(
+            MetricsPage::new(app.clone(), Some(commits), env!("CARGO_PKG_VERSION"))
+                .with_bridges(bridges.clone()),
+        );
         let listener = Listener::new(bind(address).await?, None);
         tasks.push(loops::start(serve(vec![listener], page, stop.subscribe())));
         tasks.push(loops::start(loops::census(app.clone(), stop.subscribe())));
+    }
+    for bridge in bridges {
+        tasks.push(loops::start(loops::broker(bridge, stop.subscribe())));
     }
     tasks.push(loops::start(serve(listeners, app.clone(), stop.subscribe())));
     tasks.push(loops::start(loops::keys(app.clone(), stop.subscribe())));
@@ -142,6 +157,11 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         let _ = task.await;
     }
     Ok(store.close().await?)
+}
+
+/// Of processes over one store one speaks to a broker at a time. Over a store of its own that is this one, always.
+fn always_ours() -> watch::Receiver<bool> {
+    watch::channel(true).1
 }
 
 /// How notifications are delivered: as documented, and in the extended profile without leaving out a change.

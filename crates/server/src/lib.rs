@@ -18,6 +18,7 @@ mod journal;
 pub mod limits;
 pub mod loops;
 pub mod metrics;
+pub mod mqtt;
 mod own;
 mod recorder;
 mod scim;

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::app::App;
+use crate::mqtt::Bridge;
 use crate::trust::{LOOK_INTERVAL, Provider, fetch_keys};
 use crate::webhook::Webhooks;
 
@@ -189,4 +190,9 @@ pub async fn every(interval: Duration, mut step: impl FnMut(), mut stop: watch::
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
+}
+
+/// Speaks to a tenant's MQTT broker, until `stop` turns true.
+pub async fn broker(bridge: Arc<Bridge>, stop: watch::Receiver<bool>) {
+    bridge.run(stop).await;
 }

@@ -134,11 +134,13 @@ pub enum DocumentKind {
     LifecycleEvent,
     /// The keys an issuer of others last gave.
     IssuerKeys,
+    /// How far of the log a tenant's MQTT broker has acknowledged.
+    MqttCursor,
 }
 
 impl DocumentKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DirectoryUser,
         Self::Subscription,
         Self::DeliveryCursor,
@@ -147,6 +149,7 @@ impl DocumentKind {
         Self::Secret,
         Self::LifecycleEvent,
         Self::IssuerKeys,
+        Self::MqttCursor,
     ];
 }
 

@@ -163,6 +163,7 @@ impl Config {
         self.outbound.extra_roots.iter_mut().for_each(resolve);
         for tenant in &mut self.tenants {
             tenant.user_files.iter_mut().for_each(resolve);
+            tenant.mqtt.iter_mut().flat_map(server::mqtt::MqttSettings::paths_mut).for_each(resolve);
             tenant.applications.iter_mut().filter_map(|app| app.secret_file.as_mut()).for_each(resolve);
             tenant.applications.iter_mut().flat_map(|app| &mut app.certificate_files).for_each(resolve);
         }
@@ -240,6 +241,14 @@ impl Config {
                 problems.push(format!("{place}: id {:?} is not a GUID", tenant.id));
             } else if let Some(other) = seen.insert(tenant.id.to_ascii_lowercase(), position + 1) {
                 problems.push(format!("{place}: id {} is also that of tenant {other}", tenant.id));
+            }
+            if let (Some(mqtt), Ok(policy)) = (&tenant.mqtt, self.outbound.policy())
+                && let Err(forbidden) = policy.check_host(&mqtt.host)
+            {
+                problems.push(format!(
+                    "{place} mqtt: host {:?} may not be called: {forbidden}; name it in [outbound] allow",
+                    mqtt.host
+                ));
             }
             tenant.check(&place, self.issuer.embedded && tenant.issuers.is_empty(), &mut problems);
         }
@@ -405,6 +414,39 @@ mod tests {
         ] {
             assert_eq!(with("extended", wrong).len(), 1, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_broker_is_named_in_outbound_and_what_is_wrong_with_it_is_told_with_its_place() {
+        let with = |allow: &str, mqtt: &str| {
+            problems(&format!(
+                "outbound.allow = [{allow}]\n[[tenant]]\nid = \"{TENANT}\"\n[[tenant.application]]\nid = \"{TENANT}\"\n\
+                 is_public_client = true\nroles = [\"Presence.Read.All\"]\n[tenant.mqtt]\nhost = \"broker.example\"\n{mqtt}"
+            ))
+        };
+        let listed = "\"broker.example\"";
+        assert_eq!(with(listed, ""), [""; 0]);
+        assert!(
+            with("", "")[0].starts_with("[[tenant]] 1 mqtt: host \"broker.example\" may not be called: ")
+        );
+        let session = "[[tenant.mqtt.session]]\ntopic = \"pbx/{user}\"\n";
+        let other = "application = \"22553876-f5ab-4529-bffb-cfe50aa89f87\"";
+        assert_eq!(with(listed, &format!("{session}{other}")), [""; 0], "known to the admin API, perhaps");
+        for wrong in [
+            "topic = \"a/#\"",
+            "discovery = \"/a\"",
+            "password_file = \"Cargo.toml\"",
+            "username = \"me\"\npassword_file = \"no such file\"",
+            "authorities = \"Cargo.toml\"",
+            "certificate = \"Cargo.toml\"",
+            "tls = false\nauthorities = \"Cargo.toml\"",
+            &format!("{session}application = \"{TENANT}\""),
+            &format!("{session}{other}\nvalue = \"x\""),
+        ] {
+            assert_eq!(with(listed, wrong).len(), 1, "{wrong}: {:?}", with(listed, wrong));
+        }
+        let secret = toml::from_str::<Tenant>("mqtt = { host = \"h\", username = \"hush\" }").unwrap();
+        assert!(!format!("{secret:?}").contains("hush"));
     }
 
     #[test]

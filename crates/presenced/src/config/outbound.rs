@@ -19,13 +19,21 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
+    /// Where the server may go.
+    ///
+    /// # Errors
+    /// When a target cannot be read.
+    pub(crate) fn policy(&self) -> anyhow::Result<::outbound::Policy> {
+        let allow = self.allow.iter().map(|target| target.parse()).collect::<Result<Vec<_>, _>>()?;
+        Ok(::outbound::Policy { allow, only_listed: !self.public, loopback: false })
+    }
+
     /// Makes requests as this section allows.
     ///
     /// # Errors
     /// When a target or a certificate cannot be read.
     pub(crate) fn client(&self) -> anyhow::Result<::outbound::Client> {
-        let allow = self.allow.iter().map(|target| target.parse()).collect::<Result<Vec<_>, _>>()?;
-        let policy = ::outbound::Policy { allow, only_listed: !self.public, loopback: false };
+        let policy = self.policy()?;
         let roots = self.extra_roots.iter().map(std::fs::read_to_string).collect::<Result<Vec<_>, _>>()?;
         Ok(::outbound::Client::new(policy, &roots)?)
     }

@@ -9,6 +9,7 @@ use presence::TenantId;
 use serde::Deserialize;
 use server::directory::TRUSTS_MAX;
 use server::is_own_role;
+use server::mqtt::MqttSettings;
 
 use super::{decode_sha256, is_guid};
 
@@ -38,6 +39,8 @@ pub(crate) struct Tenant {
     /// tenant.
     #[serde(rename = "issuer")]
     pub(crate) issuers: Vec<IssuerSettings>,
+    /// The tenant's MQTT broker; left out: none.
+    pub(crate) mqtt: Option<MqttSettings>,
 }
 
 /// `[[tenant.application]]`.
@@ -111,6 +114,9 @@ impl Application {
     }
 }
 
+/// What an application needs to hold presence sessions of others.
+const WRITES_ALL: &str = "Presence.ReadWrite.All";
+
 /// Whether an application may be given a role of this name: an application permission, or a role of this server's own.
 fn is_role(name: &str) -> bool {
     is_application_permission(name) || is_own_role(name)
@@ -130,8 +136,24 @@ impl Tenant {
         }
     }
 
+    fn check_mqtt(&self, place: &str, problems: &mut Vec<String>) {
+        let Some(mqtt) = &self.mqtt else { return };
+        problems.extend(mqtt.check().into_iter().map(|problem| format!("{place} mqtt: {problem}")));
+        for session in &mqtt.sessions {
+            let declared =
+                self.applications.iter().find(|app| app.id.eq_ignore_ascii_case(&session.application));
+            if let Some(app) = declared.filter(|app| !app.roles.iter().any(|role| role == WRITES_ALL)) {
+                problems.push(format!(
+                    "{place} mqtt: the application {:?} holds no session without the role {WRITES_ALL}",
+                    app.id
+                ));
+            }
+        }
+    }
+
     pub(super) fn check(&self, place: &str, issuer: bool, problems: &mut Vec<String>) {
         self.check_issuers(place, problems);
+        self.check_mqtt(place, problems);
         for path in &self.user_files {
             if let Err(error) = std::fs::File::open(path) {
                 problems.push(format!("{place} user_files: {}: {error}", path.display()));

@@ -15,6 +15,7 @@ mod generated;
 mod graph_api;
 mod hosts_file;
 mod metrics;
+mod mqtt;
 mod notification_faults;
 mod notifications;
 mod python_sdk;

@@ -21,6 +21,7 @@ use crate::app::App;
 use crate::http::connection::{Handler, Peer};
 use crate::http::reply::{ResponseBody, full};
 use crate::limits::FEEDS_MAX;
+use crate::mqtt::{Bridge, BridgeStatus, Outcome};
 
 /// The path of the page.
 const METRICS_PATH: &str = "/metrics";
@@ -35,13 +36,21 @@ pub struct MetricsPage {
     commits: Option<Arc<CommitTimes>>,
     version: &'static str,
     started_at: Timestamp,
+    bridges: Vec<Arc<Bridge>>,
 }
 
 impl MetricsPage {
     /// The page of an application of this version, which starts now.
     pub fn new(app: Arc<App>, commits: Option<Arc<CommitTimes>>, version: &'static str) -> Self {
         let started_at = app.wall_clock.now();
-        Self { app, commits, version, started_at }
+        Self { app, commits, version, started_at, bridges: Vec::new() }
+    }
+
+    /// The same page, with what these bridges do.
+    #[must_use]
+    pub fn with_bridges(mut self, bridges: Vec<Arc<Bridge>>) -> Self {
+        self.bridges = bridges;
+        self
     }
 
     /// The text of the page.
@@ -58,6 +67,7 @@ impl MetricsPage {
             version: self.version,
             started_at: self.started_at,
             ticker_lag: late,
+            bridges: self.bridges.iter().map(|bridge| bridge.status()).collect(),
             process: Process::look(),
         };
         let mut registry = Registry::default();
@@ -104,6 +114,7 @@ struct Reading {
     version: &'static str,
     started_at: Timestamp,
     ticker_lag: f64,
+    bridges: Vec<BridgeStatus>,
     process: Process,
 }
 
@@ -119,6 +130,7 @@ impl Collector for Reading {
         self.requests(&mut page)?;
         self.people(&mut page)?;
         self.store(&mut page)?;
+        self.brokers(&mut page)?;
         self.rest(&mut page)
     }
 }
@@ -228,6 +240,41 @@ impl Reading {
             "1 when the last snapshot could not be written",
             failing,
         )
+    }
+
+    /// Of all tenants together: the page names none.
+    fn brokers(&self, page: &mut Writer<'_>) -> fmt::Result {
+        let sum = |of: fn(&BridgeStatus) -> u64| self.bridges.iter().map(of).sum::<u64>();
+        page.gauge("presenced_mqtt_brokers", "MQTT brokers of tenants", self.bridges.len() as u64)?;
+        let connected = sum(|bridge| u64::from(bridge.is_connected));
+        page.gauge("presenced_mqtt_connected", "Those there is a connection with", connected)?;
+        page.counter("presenced_mqtt_connects", "Connections made", sum(|bridge| bridge.connects))?;
+        page.counter(
+            "presenced_mqtt_failures",
+            "Connections that did not come about or broke",
+            sum(|bridge| bridge.failures),
+        )?;
+        page.counter(
+            "presenced_mqtt_published",
+            "Messages that brokers have acknowledged",
+            sum(|bridge| bridge.published),
+        )?;
+        let behind = self.bridges.iter().map(|bridge| bridge.behind).max().unwrap_or_default();
+        page.gauge(
+            "presenced_mqtt_behind",
+            "Entries of the log that the broker which is furthest behind has not acknowledged",
+            behind,
+        )?;
+        page.gauge(
+            "presenced_mqtt_sessions",
+            "Presence sessions held for devices",
+            sum(|bridge| bridge.held),
+        )?;
+        let messages = Outcome::ALL.iter().enumerate().map(|(at, (_, name))| {
+            let count = self.bridges.iter().map(|bridge| bridge.messages[at]).sum();
+            (Some([("outcome", *name)]), count)
+        });
+        page.counters("presenced_mqtt_messages", "Messages of devices, by what became of them", messages)
     }
 
     fn rest(&self, page: &mut Writer<'_>) -> fmt::Result {

@@ -255,6 +255,7 @@ const fn kind_code(kind: DocumentKind) -> u8 {
         DocumentKind::Secret => 6,
         DocumentKind::LifecycleEvent => 7,
         DocumentKind::IssuerKeys => 8,
+        DocumentKind::MqttCursor => 9,
     }
 }
 
@@ -268,6 +269,7 @@ const fn kind_of(code: u8) -> Result<DocumentKind, Malformed> {
         6 => Ok(DocumentKind::Secret),
         7 => Ok(DocumentKind::LifecycleEvent),
         8 => Ok(DocumentKind::IssuerKeys),
+        9 => Ok(DocumentKind::MqttCursor),
         _ => Err(Malformed),
     }
 }
