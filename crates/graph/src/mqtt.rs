@@ -165,7 +165,7 @@ mod tests {
         let written = state(SessionPair::InACall.pair(), at, SequenceNumber(7));
         assert_eq!(
             String::from_utf8(written).unwrap(),
-            r#"{"availability":"Busy","activity":"InACall","at":"2026-03-02T08:15:30.25Z","sequenceNumber":"A0000000007"}"#
+            r#"{"availability":"Busy","activity":"InACall","at":"2026-03-02T08:15:30.2500000Z","sequenceNumber":"A0000000007"}"#
         );
         for stranger in ["", "{}", "{\"sequenceNumber\":7}", "{\"sequenceNumber\":\"A7\"}"] {
             assert_eq!(sequence_number_of(stranger.as_bytes()), None, "{stranger}");

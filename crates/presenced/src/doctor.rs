@@ -1,6 +1,7 @@
 //! `presenced doctor`: what is or will soon be wrong with a set-up, each with what to do about it. It changes nothing, and
 //! may run beside the server.
 
+mod far;
 mod network;
 mod place;
 
@@ -99,6 +100,8 @@ fn look(args: &DoctorArgs, now: Timestamp) -> Vec<Finding> {
     }
     network::ports(&config, &mut findings);
     network::issuers(&config, &mut findings);
+    far::brokers(&config, &mut findings);
+    far::collector(&config, &mut findings);
     network::server(&config, args.ca.as_deref(), now, &mut findings);
     findings
 }

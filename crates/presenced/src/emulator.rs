@@ -143,7 +143,7 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     let clock_file = options.data_dir.as_deref().map(|folder| folder.join("clock.json"));
     let clock = Arc::new(clock(store.latest().await?, clock_file.as_deref())?);
     let directory = with_kept(seed::directory()?, store.as_ref()).await?;
-    let (measured, commits) = MeasuredStore::new(store.clone());
+    let (measured, commits) = MeasuredStore::new(store.clone(), None);
     let engine = Arc::new(Engine::new(Arc::new(measured), clock.clone()));
 
     let mut base_urls = base_urls(https_address, http_address);
@@ -208,6 +208,7 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
         subscription_rules,
         outbound,
         dashboard: Dashboard::new(&[], true),
+        tracer: None,
     }));
 
     let tls = identity::server_config(certificate.clone())?;

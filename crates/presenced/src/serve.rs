@@ -20,6 +20,7 @@ use server::http::connection::{Listener, serve};
 use server::import::{ImportFormat, read_users};
 use server::metrics::{MeasuredStore, MetricsPage};
 use server::mqtt::Bridge;
+use server::trace::Tracer;
 use server::{App, Dashboard, EmbeddedIssuers, ForeignKeys, Parts, Throttle, loops};
 use store::{Embedded, Memory, Options, Retention, Store};
 use tokio::net::TcpListener;
@@ -58,7 +59,15 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     let directory = with_kept(directory(&config)?, store.as_ref()).await?;
     let keys = signing_keys(&config, wall_clock.now())?;
     let issuers = issuers(&config, &directory, keys.clone())?;
-    let (measured, commits) = MeasuredStore::new(store.clone());
+    let tracing = config.tracing.as_ref().map(|tracing| {
+        Ok::<_, anyhow::Error>((tracing.collector(&config.outbound)?, tracing.sample_ratio()))
+    });
+    let tracing = tracing.transpose()?.map(|(collector, ratio)| {
+        let (tracer, queue) = Tracer::new(wall_clock.clone(), Arc::new(RandomIds), ratio);
+        (tracer, queue, collector)
+    });
+    let tracer = tracing.as_ref().map(|(tracer, ..)| tracer.clone());
+    let (measured, commits) = MeasuredStore::new(store.clone(), tracer.clone());
     let engine = Arc::new(Engine::new(Arc::new(measured), clock.clone()));
     let profile = config.profile().map_err(anyhow::Error::msg)?;
     let settings = delivery_settings(profile);
@@ -101,6 +110,7 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         subscription_rules: config.subscriptions.rules(profile),
         outbound,
         dashboard: Dashboard::new(&[], false),
+        tracer: tracer.clone(),
     }));
 
     let mut bridges = Vec::new();
@@ -139,6 +149,9 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         let listener = Listener::new(bind(address).await?, None);
         tasks.push(loops::start(serve(vec![listener], page, stop.subscribe())));
         tasks.push(loops::start(loops::census(app.clone(), stop.subscribe())));
+    }
+    if let Some((tracer, queue, collector)) = tracing {
+        tasks.push(loops::start(loops::exporter(collector, tracer, queue, stop.subscribe())));
     }
     for bridge in bridges {
         tasks.push(loops::start(loops::broker(bridge, stop.subscribe())));

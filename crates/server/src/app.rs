@@ -30,8 +30,9 @@ use crate::http::{cors, encode};
 use crate::issuing::EmbeddedIssuers;
 use crate::journal::Exchange;
 use crate::limits::{CLIENT_REQUEST_ID_CHARS_MAX, FEEDS_MAX};
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::throttle::Throttle;
+use crate::trace::{self, Span, Tracer};
 use crate::trust::ForeignKeys;
 
 /// Everything a server is made of. Whoever builds it decides what it runs on.
@@ -74,6 +75,8 @@ pub struct Parts {
     pub outbound: outbound::Client,
     /// The page for people.
     pub dashboard: Dashboard,
+    /// Who makes traces; `None`: nobody.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// The application: see [`Parts`].
@@ -104,6 +107,7 @@ pub struct App {
     pub(crate) subscription_rules: SubscriptionRules,
     pub(crate) outbound: outbound::Client,
     dashboard: Dashboard,
+    pub(crate) tracer: Option<Arc<Tracer>>,
 }
 
 impl App {
@@ -132,6 +136,7 @@ impl App {
             subscription_rules: parts.subscription_rules,
             outbound: parts.outbound,
             dashboard: parts.dashboard,
+            tracer: parts.tracer,
             metrics: Metrics::new(),
             diagnostic: diagnostic.unwrap_or_else(|_| HeaderValue::from_static("{}")),
         }
@@ -214,8 +219,9 @@ impl Handler for App {
             return response;
         }
         let mut source = BodySource::Stream(body);
-        let answered =
-            AssertUnwindSafe(self.answer(&mut head, &mut source, &origin, peer, &envelope, &mut facts));
+        let span = self.tracer.as_ref().and_then(|tracer| tracer.request(&head.headers));
+        let answer = self.answer(&mut head, &mut source, &origin, peer, &envelope, &mut facts);
+        let answered = AssertUnwindSafe(trace::within(span.as_ref().map(|span| span.context), answer));
         let (mut response, cause) = match answered.catch_unwind().await {
             Ok(answer) => answer,
             // A defect of ours: the caller gets an answer, the log the panic, and everybody else is not concerned.
@@ -232,6 +238,10 @@ impl Handler for App {
         }
         let took = started.elapsed();
         self.metrics.request(head.uri.path(), facts.operation, response.status().as_u16(), took);
+        if let (Some(tracer), Some(mut span)) = (&self.tracer, span) {
+            describe(&mut span, &head, response.status(), facts, &request_id);
+            tracer.end(span);
+        }
         log(&request_id, &head.method, response.status(), facts, cause, took);
         response
     }
@@ -374,6 +384,31 @@ fn is_graph_path(path: &str) -> bool {
 fn client_request_id(headers: &HeaderMap) -> Option<&str> {
     let id = headers.get(graph::headers::CLIENT_REQUEST_ID)?.to_str().ok()?;
     (!id.is_empty() && id.len() <= CLIENT_REQUEST_ID_CHARS_MAX).then_some(id)
+}
+
+/// What a trace says of a request: what the log says, and nothing about people.
+fn describe(
+    span: &mut Span,
+    head: &http::request::Parts,
+    status: StatusCode,
+    facts: Facts,
+    request_id: &str,
+) {
+    span.name = metrics::kind_name(head.uri.path(), facts.operation);
+    span.note("http.request.method", head.method.as_str());
+    span.number("http.response.status_code", u64::from(status.as_u16()));
+    span.note("presenced.request_id", request_id);
+    for (key, id) in [
+        ("presenced.tenant", facts.tenant.map(|tenant| tenant.to_string())),
+        ("presenced.application", facts.app.map(|app| app.to_string())),
+    ] {
+        if let Some(id) = id {
+            span.note(key, id.as_str());
+        }
+    }
+    if status.is_server_error() {
+        span.failed();
+    }
 }
 
 fn log(

@@ -23,6 +23,7 @@ mod own;
 mod recorder;
 mod scim;
 mod throttle;
+pub mod trace;
 mod trust;
 mod webhook;
 

@@ -12,6 +12,8 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::app::App;
 use crate::mqtt::Bridge;
+use crate::trace::Tracer;
+use crate::trace::export::{self, Collector, Queue};
 use crate::trust::{LOOK_INTERVAL, Provider, fetch_keys};
 use crate::webhook::Webhooks;
 
@@ -190,6 +192,11 @@ pub async fn every(interval: Duration, mut step: impl FnMut(), mut stop: watch::
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
+}
+
+/// Brings spans to a collector, until `stop` turns true.
+pub async fn exporter(collector: Collector, tracer: Arc<Tracer>, queue: Queue, stop: watch::Receiver<bool>) {
+    export::run(collector, tracer, queue, stop).await;
 }
 
 /// Speaks to a tenant's MQTT broker, until `stop` turns true.

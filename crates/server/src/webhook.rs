@@ -15,10 +15,13 @@ use http::Method;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use identity::ContentCertificate;
 use outbound::{Limits, Request, SendError};
+use presence::{SequenceNumber, UserKey};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::limits::{HANDSHAKE_TIMEOUT, NOTIFICATION_ANSWER_BYTES_MAX};
+use crate::trace::Span;
+use crate::trace::context::TRACEPARENT;
 
 /// Posts notifications in the name of an application.
 pub(crate) struct Webhooks(pub(crate) Arc<App>);
@@ -34,6 +37,10 @@ impl Sink for Webhooks {
         };
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(notification::CONTENT_TYPE));
+        let mut span = self.0.tracer.as_ref().and_then(|tracer| tracer.delivery(changes(post)));
+        if let Some(header) = span.as_ref().and_then(|span| span.context.header()) {
+            headers.insert(TRACEPARENT, header);
+        }
         let request = Request { method: Method::POST, url: &post.url, headers, body: body.into() };
         let limits = Limits { time: post.limit, response_bytes: NOTIFICATION_ANSWER_BYTES_MAX };
         let outcome = match self.0.outbound.send(request, limits).await {
@@ -46,7 +53,45 @@ impl Sink for Webhooks {
             Err(SendError::Timeout) => Outcome::TimedOut,
             Err(error) => failed(error.to_string()),
         };
-        (outcome, started.elapsed())
+        let took = started.elapsed();
+        self.0.metrics.delivery(post, &outcome, took, self.0.engine.clock().now());
+        if let (Some(tracer), Some(mut span)) = (&self.0.tracer, span.take()) {
+            describe(&mut span, post, &outcome);
+            tracer.end(span);
+        }
+        (outcome, took)
+    }
+}
+
+/// The changes a POST tells of.
+fn changes(post: &Post) -> impl Iterator<Item = (UserKey, SequenceNumber)> + '_ {
+    post.items.iter().filter_map(|item| match &item.notice {
+        Notice::Change { user, change, .. } => Some((*user, change.sequence_number)),
+        Notice::Lifecycle { .. } => None,
+    })
+}
+
+fn describe(span: &mut Span, post: &Post, outcome: &Outcome) {
+    span.note("http.request.method", "POST");
+    span.note("server.address", post.endpoint.as_str());
+    span.number("presenced.items", post.items.len() as u64);
+    span.number("presenced.attempt", u64::from(post.attempt));
+    let status = match outcome {
+        Outcome::Delivered { status } => Some(*status),
+        Outcome::Failed { status, reason, .. } => {
+            span.note("error.type", reason.as_str());
+            *status
+        }
+        Outcome::TimedOut => {
+            span.note("error.type", "timeout");
+            None
+        }
+    };
+    if let Some(status) = status {
+        span.number("http.response.status_code", u64::from(status));
+    }
+    if !matches!(outcome, Outcome::Delivered { .. }) {
+        span.failed();
     }
 }
 

@@ -248,6 +248,21 @@ pub struct Progress {
     pub outstanding: usize,
 }
 
+/// How many subscriptions and endpoints stand how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Subscriptions that are told of each change as it happens.
+    pub current: usize,
+    /// Those of which something waits or is under way.
+    pub behind: usize,
+    /// Those that wait to be authorized again.
+    pub paused: usize,
+    /// Changes that wait or are under way, over all of them.
+    pub outstanding: usize,
+    /// Endpoints by [`State`]: healthy, slow, dropped.
+    pub endpoints: [usize; 3],
+}
+
 /// What [`Notifier::plan`] found.
 #[derive(Debug)]
 pub struct Plan {
@@ -528,6 +543,27 @@ impl Notifier {
         let wanted =
             queue.attempts.iter().rev().filter(|attempt| of.is_none_or(|of| attempt.subscription == of));
         wanted.take(max).cloned().collect()
+    }
+
+    /// How all of them stand, counted one by one.
+    pub fn standing(&self) -> Standing {
+        let now = self.clock.now();
+        let queue = self.queue.lock();
+        let mut standing = Standing::default();
+        for feed in queue.feeds.values().filter(|feed| feed.is_active() && !feed.subscription.is_expired(now))
+        {
+            standing.outstanding += feed.outstanding();
+            let count = match feed.outstanding() {
+                _ if feed.subscription.is_paused(now) => &mut standing.paused,
+                0 => &mut standing.current,
+                _ => &mut standing.behind,
+            };
+            *count += 1;
+        }
+        for state in queue.endpoint_states() {
+            standing.endpoints[state as usize] += 1;
+        }
+        standing
     }
 
     /// How a subscription stands.

@@ -117,6 +117,10 @@ impl Feed {
 }
 
 impl Queue {
+    pub(super) fn endpoint_states(&self) -> impl Iterator<Item = State> + '_ {
+        self.endpoints.values().map(Health::state)
+    }
+
     pub(super) fn new(settings: DeliverySettings) -> Self {
         Self { settings, ..Self::default() }
     }

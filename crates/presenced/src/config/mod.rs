@@ -5,6 +5,7 @@ mod changes;
 mod outbound;
 mod subscriptions;
 mod tenant;
+mod tracing;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,7 @@ pub(crate) use self::changes::Changes;
 pub(crate) use self::outbound::Outbound;
 pub(crate) use self::subscriptions::Subscriptions;
 pub(crate) use self::tenant::{Application, Tenant};
+pub(crate) use self::tracing::Tracing;
 
 /// Problems named at most; a file with more is not a configuration.
 const PROBLEMS_MAX: usize = 50;
@@ -51,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) outbound: Outbound,
     /// Where metrics are read.
     pub(crate) metrics: Metrics,
+    /// Where traces go; left out: nowhere.
+    pub(crate) tracing: Option<Tracing>,
     /// The tenants: their users and applications.
     #[serde(rename = "tenant")]
     pub(crate) tenants: Vec<Tenant>,
@@ -161,6 +165,7 @@ impl Config {
             resolve(&mut tls.key);
         }
         self.outbound.extra_roots.iter_mut().for_each(resolve);
+        self.tracing.iter_mut().flat_map(Tracing::paths_mut).for_each(resolve);
         for tenant in &mut self.tenants {
             tenant.user_files.iter_mut().for_each(resolve);
             tenant.mqtt.iter_mut().flat_map(server::mqtt::MqttSettings::paths_mut).for_each(resolve);
@@ -221,6 +226,9 @@ impl Config {
             if let Err(error) = std::fs::File::open(path) {
                 problems.push(format!("[outbound] extra_roots: {}: {error}", path.display()));
             }
+        }
+        if let Some(tracing) = &self.tracing {
+            tracing.check(&self.outbound, &mut problems);
         }
         let mut addresses = self.listen.https.iter().chain(&self.listen.http);
         if self.issuer.passwordless_sign_in == PasswordlessSignIn::Loopback
@@ -413,6 +421,29 @@ mod tests {
             "lifetime_minutes_min = 90\nlifetime_minutes_max = 60",
         ] {
             assert_eq!(with("extended", wrong).len(), 1, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn traces_go_where_outbound_says_or_stay_on_this_machine() {
+        let with = |allow: &str, tracing: &str| {
+            problems(&format!(
+                "outbound.allow = [{allow}]\n[tracing]\n{tracing}\n[[tenant]]\nid = \"{TENANT}\"\n"
+            ))
+        };
+        for good in ["http://127.0.0.1:4318", "http://localhost:4318", "http://[::1]:4318"] {
+            assert_eq!(with("", &format!("otlp = \"{good}\"\nsample_ratio = 0.1")), [""; 0], "{good}");
+        }
+        assert_eq!(with("\"c.example\"", "otlp = \"https://c.example:4318\""), [""; 0]);
+        for wrong in [
+            "otlp = \"https://c.example:4318\"",
+            "otlp = \"http://c.example:4318\"",
+            "otlp = \"c.example\"",
+            "otlp = \"http://localhost:4318\"\nsample_ratio = 1.5",
+            "otlp = \"http://localhost:4318\"\nheaders_file = \"Cargo.toml\"",
+            "otlp = \"http://localhost:4318\"\nheaders_file = \"no such file\"",
+        ] {
+            assert_eq!(with("", wrong).len(), 1, "{wrong}: {:?}", with("", wrong));
         }
     }
 

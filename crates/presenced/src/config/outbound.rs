@@ -40,6 +40,16 @@ impl Outbound {
 }
 
 impl Outbound {
+    /// Brings traces to a collector: where `allow` says, and in clear on this machine.
+    ///
+    /// # Errors
+    /// As [`client`](Self::client).
+    pub(crate) fn collector_client(&self, in_clear: bool) -> anyhow::Result<::outbound::Client> {
+        let policy = ::outbound::Policy { loopback: in_clear, ..self.policy()? };
+        let roots = self.extra_roots.iter().map(std::fs::read_to_string).collect::<Result<Vec<_>, _>>()?;
+        Ok(::outbound::Client::new(policy, &roots)?)
+    }
+
     /// Asks issuers for their keys: those of the configuration wherever they are, and where they send us on the public
     /// internet or to what is in `allow`.
     ///

@@ -23,5 +23,7 @@ mod schema;
 mod sdk;
 mod serve;
 mod sign_in;
+mod site;
 mod streams;
 mod support;
+mod tracing;

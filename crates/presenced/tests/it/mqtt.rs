@@ -1,96 +1,51 @@
 //! A real Mosquitto with TLS and passwords, its own clients at the other end, and the server between them and HTTP.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::TcpStream;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{APP, BINARY, HUNG, USER_A, USER_B, read_answer};
+use crate::site::{LOOK_AGAIN, Process, SECRET, Site, eventually};
+use crate::support::{BINARY, USER_A, USER_B};
 
-const TENANT: &str = "84bd8158-6d4d-4958-8b9f-9d6445542f95";
-const SECRET: &str = "a-secret-of-the-test";
 const PASSWORD: &str = "a-password-of-the-broker";
-/// How often something is looked at again until it is as expected, and how many times at most.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-const LOOKS_MAX: usize = 1_200;
-
 /// What Debian calls the programs these tests need.
 const PACKAGES: &str = "mosquitto and mosquitto_pub: install the packages mosquitto and mosquitto-clients";
 
-/// An address of loopback that no other test of this machine uses, so that ports are free and stay so over a restart.
-fn own_address() -> IpAddr {
-    static SITES: AtomicU8 = AtomicU8::new(1);
-    let process = std::process::id();
-    let (high, low) = ((process >> 8) as u8 % 128 + 64, process as u8);
-    Ipv4Addr::new(127, high, low, SITES.fetch_add(1, Ordering::Relaxed)).into()
-}
-
-/// Looks until there is something.
-#[track_caller]
-fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..LOOKS_MAX {
-        if let Some(found) = look() {
-            return found;
-        }
-        std::thread::sleep(LOOK_AGAIN);
-    }
-    panic!("never: {what}");
-}
-
-/// Ended when dropped.
-struct Process(Child);
-
-impl Process {
-    fn terminate(&mut self) {
-        assert!(Command::new("kill").arg(self.0.id().to_string()).status().unwrap().success());
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A folder with a broker's files and a server's, and both of them running or not.
-struct Site {
-    folder: tempfile::TempDir,
-    broker_at: SocketAddr,
-    http: SocketAddr,
-    metrics: SocketAddr,
+/// A site with a broker.
+struct Wired {
+    site: Site,
     broker: Option<Process>,
-    server: Option<Process>,
-    log: std::sync::Arc<std::sync::Mutex<String>>,
 }
 
-impl Site {
+impl Deref for Wired {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
+}
+
+impl DerefMut for Wired {
+    fn deref_mut(&mut self) -> &mut Site {
+        &mut self.site
+    }
+}
+
+impl Wired {
     /// A broker that is up, and a server with these lines in its `[tenant.mqtt]`.
     fn start(mqtt: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let own = own_address();
-        let mut site = Self {
-            broker_at: (own, 8883).into(),
-            http: (own, 8080).into(),
-            metrics: (own, 9464).into(),
-            folder,
-            broker: None,
-            server: None,
-            log: std::sync::Arc::default(),
-        };
-        site.write_certificates();
-        site.write("secret", SECRET);
+        let mut site = Self { site: Site::new(), broker: None };
         site.write("password", &format!("{PASSWORD}\n"));
-        let users = format!(
-            "id,userPrincipalName,displayName\n{USER_A},ana@presence.example,Ana\n{USER_B},bo@presence.example,\"Bo \"\"B\"\"\"\n"
+        let in_tenant = format!(
+            "[tenant.mqtt]\nhost = \"{}\"\nport = 8883\nauthorities = \"ca.pem\"\nusername = \"presenced\"\n\
+             password_file = \"password\"\n{mqtt}",
+            site.address
         );
-        site.write("users.csv", &users);
-        site.configure(mqtt);
+        site.configure("outbound.allow = [\"127.0.0.0/8\"]", &in_tenant);
         let passwords = site.path("passwords");
         for (at, user) in ["presenced", "somebody"].iter().enumerate() {
             let mut make = Command::new("mosquitto_passwd");
@@ -102,13 +57,12 @@ impl Site {
         site.write(
             "mosquitto.conf",
             &format!(
-                "listener {} {}\ncafile {}\ncertfile {}\nkeyfile {}\nallow_anonymous false\npassword_file {passwords}\n\
+                "listener 8883 {}\ncafile {}\ncertfile {}\nkeyfile {}\nallow_anonymous false\npassword_file {passwords}\n\
                  persistence true\npersistence_location {}/\nmax_queued_messages 100000\nuser root\n",
-                site.broker_at.port(),
-                site.broker_at.ip(),
+                site.address,
                 site.path("ca.pem"),
-                site.path("broker.pem"),
-                site.path("broker-key.pem"),
+                site.path("certificate.pem"),
+                site.path("key.pem"),
                 site.folder.path().display(),
             ),
         );
@@ -117,69 +71,13 @@ impl Site {
         site
     }
 
-    fn configure(&self, mqtt: &str) {
-        let config = format!(
-            r#"
-            data_dir = "data"
-            public_url = "http://{http}"
-            listen.http = ["{http}"]
-            metrics.listen = "{metrics}"
-            issuer.embedded = true
-            outbound.allow = ["127.0.0.0/8"]
-
-            [[tenant]]
-            id = "{TENANT}"
-            user_files = ["users.csv"]
-
-            [[tenant.application]]
-            id = "{APP}"
-            secret_file = "secret"
-            roles = ["Presence.ReadWrite.All", "User.Read.All"]
-
-            [tenant.mqtt]
-            host = "{broker}"
-            port = 8883
-            authorities = "ca.pem"
-            username = "presenced"
-            password_file = "password"
-            {mqtt}
-            "#,
-            http = self.http,
-            metrics = self.metrics,
-            broker = self.broker_at.ip(),
-        );
-        self.write("presenced.toml", &config);
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.folder.path().join(name), text).unwrap();
-    }
-
-    fn write_certificates(&self) {
-        let ca_key = rcgen::KeyPair::generate().unwrap();
-        let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        ca.distinguished_name.push(rcgen::DnType::CommonName, "authority of the test");
-        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let ca_certificate = ca.self_signed(&ca_key).unwrap();
-        let issuer = rcgen::Issuer::new(ca, ca_key);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let broker = rcgen::CertificateParams::new([self.broker_at.ip().to_string()]).unwrap();
-        self.write("ca.pem", &ca_certificate.pem());
-        self.write("broker.pem", &broker.signed_by(&key, &issuer).unwrap().pem());
-        self.write("broker-key.pem", &key.serialize_pem());
-    }
-
     fn start_broker(&mut self) {
         // Where Debian keeps it, which is not where everybody looks.
         let debian = "/usr/sbin/mosquitto";
         let mut command = Command::new(if Path::new(debian).exists() { debian } else { "mosquitto" });
         command.args(["-c", &self.path("mosquitto.conf")]).stdout(Stdio::null()).stderr(Stdio::null());
         self.broker = Some(Process(command.spawn().expect(PACKAGES)));
-        let broker_at = self.broker_at;
+        let broker_at = (self.address, 8883);
         eventually("the broker listens", || TcpStream::connect(broker_at).ok());
     }
 
@@ -187,30 +85,10 @@ impl Site {
         self.broker.take().unwrap().terminate();
     }
 
-    fn start_server(&mut self) {
-        let mut command = Command::new(BINARY);
-        command.arg("serve").arg("--config").arg(self.path("presenced.toml"));
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("\"ready\"") {
-            line.clear();
-            assert!(lines.read_line(&mut line).unwrap() > 0, "presenced ended early");
-            self.log.lock().unwrap().push_str(&line);
-        }
-        let log = self.log.clone();
-        std::thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                log.lock().unwrap().push_str(&line);
-            }
-        });
-        self.server = Some(Process(child));
-    }
-
     /// A client of the broker's own kind, signed in.
     fn client(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
-        command.args(["-h", &self.broker_at.ip().to_string(), "-p", "8883"]);
+        command.args(["-h", &self.address.to_string(), "-p", "8883"]);
         command.args(["--cafile", &self.path("ca.pem"), "-u", "somebody", "-P", PASSWORD]).args(arguments);
         command
     }
@@ -229,56 +107,6 @@ impl Site {
         pairs.map(|(topic, payload)| (topic.to_owned(), payload.to_owned())).collect()
     }
 
-    fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
-        let mut stream = TcpStream::connect(self.http).unwrap();
-        stream.set_read_timeout(Some(HUNG)).unwrap();
-        let length = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
-        );
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut text = Vec::new();
-        stream.read_to_end(&mut text).unwrap();
-        let answer = crate::support::parse_answer(&text);
-        (answer.status, serde_json::from_slice(&answer.body).unwrap_or_default())
-    }
-
-    fn token(&self) -> String {
-        let form = format!(
-            "grant_type=client_credentials&client_id={APP}&client_secret={SECRET}&scope=https%3A%2F%2Fgraph.microsoft.com%2F.default"
-        );
-        let path = format!("/{TENANT}/oauth2/v2.0/token");
-        let (_, answer) =
-            self.send("POST", &path, "Content-Type: application/x-www-form-urlencoded\r\n", &form);
-        format!("Authorization: Bearer {}\r\n", answer["access_token"].as_str().unwrap())
-    }
-
-    fn set(&self, token: &str, user: &str, (availability, activity): (&str, &str)) {
-        let body = json!({ "sessionId": APP, "availability": availability, "activity": activity,
-            "expirationDuration": "PT1H" });
-        let path = format!("/v1.0/users/{user}/presence/setPresence");
-        let headers = format!("{token}Content-Type: application/json\r\n");
-        assert_eq!(self.send("POST", &path, &headers, &body.to_string()).0, 200);
-    }
-
-    fn activity(&self, token: &str, user: &str) -> String {
-        let (_, presence) = self.send("GET", &format!("/v1.0/users/{user}/presence"), token, "");
-        presence["activity"].as_str().unwrap().to_owned()
-    }
-
-    #[track_caller]
-    fn shows(&self, token: &str, user: &str, activity: &str) {
-        eventually(activity, || (self.activity(token, user) == activity).then_some(()));
-    }
-
-    fn metric(&self, sample: &str) -> f64 {
-        let mut stream = TcpStream::connect(self.metrics).unwrap();
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-        let page = read_answer(&mut stream).text();
-        let found = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok());
-        found.unwrap_or_else(|| panic!("{sample}: {page}"))
-    }
-
     fn messages(&self, outcome: &str) -> f64 {
         self.metric(&format!("presenced_mqtt_messages_total{{outcome=\"{outcome}\"}}"))
     }
@@ -291,7 +119,7 @@ impl Site {
 
 #[test]
 fn each_user_is_a_retained_topic_that_home_assistant_finds_over_tls_and_with_a_password() {
-    let mut site = Site::start("discovery = \"homeassistant\"");
+    let mut site = Wired::start("discovery = \"homeassistant\"");
     let token = site.token();
     site.set(&token, USER_A, ("Busy", "InACall"));
     let state =
@@ -325,14 +153,14 @@ fn each_user_is_a_retained_topic_that_home_assistant_finds_over_tls_and_with_a_p
     assert_eq!(site.state(USER_A).unwrap()["activity"], "InACall", "what it remembers rightly stays");
 
     // Nothing that opens anything was logged.
-    let log = site.log.lock().unwrap().clone();
+    let log = site.log();
     assert!(log.contains("connected to the MQTT broker") && !log.contains(PASSWORD), "{log}");
 }
 
 #[test]
 fn a_broker_that_was_gone_is_told_every_change_in_order_even_if_the_server_was_killed_meanwhile() {
     const CHANGES: usize = 40;
-    let mut site = Site::start("");
+    let mut site = Wired::start("");
     let token = site.token();
     eventually("the connection", || (site.metric("presenced_mqtt_connected") == 1.0).then_some(()));
     // Somebody who misses nothing the broker has: a session of the broker's, which outlives it.
@@ -340,7 +168,7 @@ fn a_broker_that_was_gone_is_told_every_change_in_order_even_if_the_server_was_k
     let listen = ["-t", &*topic, "-q", "1", "-c", "-i", "listener", "-F", "%p"];
     let once = site.client("mosquitto_sub", &[&listen[..], &["-C", "1"]].concat()).output().unwrap();
     assert!(once.status.success());
-    let change = |site: &Site, token: &str, at: usize| {
+    let change = |site: &Wired, token: &str, at: usize| {
         site.set(token, USER_A, [("Busy", "InACall"), ("Away", "Away")][at % 2]);
     };
     (0..CHANGES / 4).for_each(|at| change(&site, &token, at));
@@ -399,7 +227,7 @@ const DEVICES: &str = r#"
 
 #[test]
 fn devices_hold_presence_sessions_until_they_are_silent_or_their_last_will_says_so() {
-    let mut site = Site::start(DEVICES);
+    let mut site = Wired::start(DEVICES);
     let token = site.token();
     eventually("the connection", || (site.metric("presenced_mqtt_connected") == 1.0).then_some(()));
     site.publish(&["-t", "desk/17/motion", "-m", "ON"]);
@@ -440,7 +268,7 @@ fn devices_hold_presence_sessions_until_they_are_silent_or_their_last_will_says_
 #[test]
 fn malformed_messages_and_floods_cost_little_and_the_next_good_message_counts() {
     const FLOOD: usize = 50_000;
-    let site = Site::start(DEVICES);
+    let site = Wired::start(DEVICES);
     let token = site.token();
     eventually("the connection", || (site.metric("presenced_mqtt_connected") == 1.0).then_some(()));
     let large = site.path("large");
@@ -490,17 +318,23 @@ fn malformed_messages_and_floods_cost_little_and_the_next_good_message_counts() 
     assert!(grown < 64.0 * 1048576.0, "{grown} bytes more");
     site.publish(&["-t", "desk/17/motion", "-m", "ON"]);
     site.shows(&token, USER_A, "Available");
-    let log = site.log.lock().unwrap().clone();
+    let log = site.log();
     assert!(log.matches("more of that is only counted").count() <= 3, "a flood is not one of lines");
     assert!(!log.contains("shouting") && !log.contains("nonsense"), "nobody's words are logged");
 }
 
 #[test]
 fn nobody_speaks_to_a_broker_that_is_not_allowed_or_is_another() {
-    let mut site = Site::start("");
+    let mut site = Wired::start("");
     eventually("the connection", || (site.metric("presenced_mqtt_connected") == 1.0).then_some(()));
     site.server = None;
     let good = std::fs::read_to_string(site.path("presenced.toml")).unwrap();
+    let doctor = Command::new(BINARY).args(["doctor", "--config", &site.path("presenced.toml")]).output();
+    let doctor = String::from_utf8(doctor.unwrap().stdout).unwrap();
+    assert!(
+        doctor.contains(&format!("good     mqtt {}:8883: the broker welcomes us", site.address)),
+        "{doctor}"
+    );
     let refused = |config: &str| {
         site.write("presenced.toml", config);
         let check = ["serve", "--check", "--config", &site.path("presenced.toml")];
@@ -525,10 +359,18 @@ fn nobody_speaks_to_a_broker_that_is_not_allowed_or_is_another() {
             config = good.replace("port = 8883", "port = 9464");
         }
         site.write("presenced.toml", &config);
-        site.log.lock().unwrap().clear();
+        let doctor = Command::new(BINARY).args(["doctor", "--config", &site.path("presenced.toml")]).output();
+        let doctor = String::from_utf8(doctor.unwrap().stdout).unwrap();
+        let subject = format!("FAILURE  mqtt {}:", site.address);
+        let found =
+            doctor.lines().find(|line| line.starts_with(&subject)).unwrap_or_else(|| panic!("{doctor}"));
+        // The stranger is the server itself, which does not run yet.
+        assert!(found.contains(words) || place == "stranger", "{doctor}");
+        assert!(!doctor.contains(PASSWORD), "{doctor}");
+        site.forget_log();
         site.start_server();
         eventually(place, || (site.metric("presenced_mqtt_failures_total") >= 2.0).then_some(()));
-        let log = site.log.lock().unwrap().clone();
+        let log = site.log();
         assert!(log.contains(words), "{place}: {log}");
         assert_eq!(log.matches("no conversation with the MQTT broker;").count(), 1, "{log}");
         assert!(!log.contains(PASSWORD) && !log.contains(SECRET), "{log}");

@@ -12,7 +12,9 @@ mod store;
 
 use std::time::Duration;
 
+use engine::notify::{Notice, Outcome, Post};
 use graph::{OPERATIONS, Operation};
+use presence::Timestamp;
 
 pub use page::MetricsPage;
 pub use store::{CommitTimes, MeasuredStore};
@@ -35,8 +37,14 @@ const OTHER_KINDS: [&str; 7] = ["admin", "scim", "feed", "own", "health", "issue
 pub(crate) struct Metrics {
     requests: Counters,
     durations: Durations,
+    deliveries: Counters,
+    posts: Durations,
+    latency: Durations,
     pub(crate) census: Census,
 }
+
+/// What becomes of a POST of notifications.
+const DELIVERIES: [&str; 3] = ["delivered", "failed", "timed_out"];
 
 impl Metrics {
     pub(crate) fn new() -> Self {
@@ -44,6 +52,9 @@ impl Metrics {
         Self {
             requests: Counters::new(kinds * (STATUSES.len() + 1)),
             durations: Durations::new(kinds),
+            deliveries: Counters::new(DELIVERIES.len()),
+            posts: Durations::new(1),
+            latency: Durations::new(1),
             census: Census::default(),
         }
     }
@@ -54,6 +65,30 @@ impl Metrics {
         let status = STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len());
         self.requests.add(kind * (STATUSES.len() + 1) + status, 1);
         self.durations.observe(kind, took);
+    }
+
+    /// Counts a POST of notifications, and how long after they happened the changes it tells of were told at `now`.
+    pub(crate) fn delivery(&self, post: &Post, outcome: &Outcome, took: Duration, now: Timestamp) {
+        let position = match outcome {
+            Outcome::Delivered { .. } => 0,
+            Outcome::Failed { .. } => 1,
+            Outcome::TimedOut => 2,
+        };
+        self.deliveries.add(position, 1);
+        self.posts.observe(0, took);
+        if position > 0 {
+            return;
+        }
+        for item in &post.items {
+            if let Notice::Change { change, .. } = &item.notice {
+                self.latency
+                    .observe(0, Duration::try_from(now.duration_since(change.at)).unwrap_or_default());
+            }
+        }
+    }
+
+    fn deliveries(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        DELIVERIES.into_iter().enumerate().map(|(position, name)| (name, self.deliveries.sum(position)))
     }
 
     /// Requests so far: what was asked for, the status, how many; those that never happened left out.
@@ -70,6 +105,11 @@ impl Metrics {
         let all = kinds().enumerate().map(|(kind, name)| (name, self.durations.histogram(kind)));
         all.filter(|(_, histogram)| histogram.count > 0).collect()
     }
+}
+
+/// The label of what a request asked for.
+pub(crate) fn kind_name(path: &str, operation: Option<Operation>) -> &'static str {
+    kinds().nth(kind(path, operation)).unwrap_or_default()
 }
 
 /// The label of every position.

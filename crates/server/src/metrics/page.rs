@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use engine::EngineError;
+use engine::notify::Standing;
 use graph::words::AVAILABILITIES;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
@@ -22,6 +23,7 @@ use crate::http::connection::{Handler, Peer};
 use crate::http::reply::{ResponseBody, full};
 use crate::limits::FEEDS_MAX;
 use crate::mqtt::{Bridge, BridgeStatus, Outcome};
+use crate::trace::TraceCounts;
 
 /// The path of the page.
 const METRICS_PATH: &str = "/metrics";
@@ -130,7 +132,9 @@ impl Collector for Reading {
         self.requests(&mut page)?;
         self.people(&mut page)?;
         self.store(&mut page)?;
+        self.notifications(&mut page)?;
         self.brokers(&mut page)?;
+        self.traces(&mut page)?;
         self.rest(&mut page)
     }
 }
@@ -240,6 +244,45 @@ impl Reading {
             "1 when the last snapshot could not be written",
             failing,
         )
+    }
+
+    fn notifications(&self, page: &mut Writer<'_>) -> fmt::Result {
+        let Standing { current, behind, paused, outstanding, endpoints } = self.app.notifier.standing();
+        let states = [("current", current), ("behind", behind), ("paused", paused)];
+        page.gauges(
+            "presenced_subscriptions",
+            "Subscriptions, by whether all has been told, something waits, or they wait to be authorized again",
+            states.into_iter().map(|(state, count)| (Some([("state", state)]), count as u64)),
+        )?;
+        page.gauge("presenced_notifications_outstanding", "Changes still to be told", outstanding as u64)?;
+        let endpoints = ["healthy", "slow", "dropped"].into_iter().zip(endpoints);
+        page.gauges(
+            "presenced_endpoints",
+            "Endpoints of subscriptions, by how fast they have answered",
+            endpoints.map(|(state, count)| (Some([("state", state)]), count as u64)),
+        )?;
+        let metrics = &self.app.metrics;
+        let posts = metrics.deliveries().map(|(outcome, count)| (Some([("outcome", outcome)]), count));
+        page.counters("presenced_delivery_posts", "POSTs of notifications, by what became of them", posts)?;
+        page.histograms(
+            "presenced_delivery_post_seconds",
+            "How long POSTs of notifications took",
+            std::iter::once((ALONE, &metrics.posts.histogram(0))),
+        )?;
+        page.histograms(
+            "presenced_delivery_latency_seconds",
+            "Time from a change to the receiver's answer, of changes that were told",
+            std::iter::once((ALONE, &metrics.latency.histogram(0))),
+        )
+    }
+
+    fn traces(&self, page: &mut Writer<'_>) -> fmt::Result {
+        let none = TraceCounts::default();
+        let (queued, counts) =
+            self.app.tracer.as_ref().map_or((0, &none), |tracer| (tracer.queued(), tracer.counts()));
+        page.gauge("presenced_trace_spans_queued", "Spans that wait for the collector", queued as u64)?;
+        let spans = counts.all().into_iter().map(|(outcome, count)| (Some([("outcome", outcome)]), count));
+        page.counters("presenced_trace_spans", "Spans of traces, by what became of them", spans)
     }
 
     /// Of all tenants together: the page names none.

@@ -1,4 +1,4 @@
-//! A store that measures how long its callers wait for what they write.
+//! A store that measures how long its callers wait for what they write, and makes that a span where a request is traced.
 
 use std::sync::Arc;
 
@@ -9,11 +9,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::count::{Durations, Histogram};
+use crate::trace::Tracer;
 
 /// A store, and how long its commits took.
 pub struct MeasuredStore {
     inner: Arc<dyn Store>,
     commits: Arc<CommitTimes>,
+    tracer: Option<Arc<Tracer>>,
 }
 
 /// How long callers waited until what they wrote was durable: refused writes too.
@@ -27,10 +29,10 @@ impl CommitTimes {
 }
 
 impl MeasuredStore {
-    /// Measures a store; the times are for [`MetricsPage`](super::MetricsPage).
-    pub fn new(inner: Arc<dyn Store>) -> (Self, Arc<CommitTimes>) {
+    /// Measures a store; the times are for [`MetricsPage`](super::MetricsPage), spans of commits for the tracer.
+    pub fn new(inner: Arc<dyn Store>, tracer: Option<Arc<Tracer>>) -> (Self, Arc<CommitTimes>) {
         let commits = Arc::new(CommitTimes(Durations::new(1)));
-        (Self { inner, commits: commits.clone() }, commits)
+        (Self { inner, commits: commits.clone(), tracer }, commits)
     }
 
     async fn timed<T>(&self, work: impl Future<Output = T>) -> T {
@@ -48,7 +50,20 @@ impl Store for MeasuredStore {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {
-        self.timed(self.inner.commit(commit)).await
+        let begun = self.tracer.as_ref().and_then(|tracer| Some((tracer, tracer.commit()?)));
+        let Some((tracer, mut span)) = begun else { return self.timed(self.inner.commit(commit)).await };
+        span.number("presenced.changes", commit.changes.len() as u64);
+        // Before they are there to be told.
+        let (user, changes) = (commit.user, commit.changes.iter());
+        tracer.originate(changes.map(|change| (user, change.sequence_number)), &span);
+        let done = self.timed(self.inner.commit(commit)).await;
+        match &done {
+            Err(StoreError::Conflict) => span.note("presenced.outcome", "conflict"),
+            Err(_) => span.failed(),
+            Ok(_) => {}
+        }
+        tracer.end(span);
+        done
     }
 
     async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<UserKey>, StoreError> {

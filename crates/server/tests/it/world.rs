@@ -116,6 +116,7 @@ impl World {
             subscription_rules,
             outbound: outbound::Client::new(loopback, &[]).unwrap(),
             dashboard: server::Dashboard::new(&[], false),
+            tracer: None,
         };
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
