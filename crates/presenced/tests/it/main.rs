@@ -8,6 +8,7 @@ mod crash;
 mod cross_origin;
 mod dashboard;
 mod demo_sign_in;
+mod deploy;
 mod doctor;
 mod exec;
 mod foreign_issuers;

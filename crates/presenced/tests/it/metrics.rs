@@ -164,6 +164,57 @@ fn the_openmetrics_parser_of_prometheus_reads_the_page() {
 }
 
 #[test]
+fn a_real_prometheus_scrapes_the_page_and_evaluates_every_rule() {
+    let measured = Measured::start();
+    let app = Caller::application(&measured.server);
+    assert_eq!(app.set(USER_A, "Busy", "InACall", "PT1H").status, 200);
+    let folder = tempfile::tempdir().unwrap();
+    let deploy = root().join("deploy/prometheus");
+    std::fs::copy(deploy.join("alerts.yml"), folder.path().join("alerts.yml")).unwrap();
+    // The file that is shipped, but for the address and the pace.
+    let config = std::fs::read_to_string(deploy.join("prometheus.yml")).unwrap();
+    let config = config.replace("127.0.0.1:9464", &measured.metrics.to_string());
+    let config =
+        format!("global: {{ scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }}\n{config}");
+    std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
+    let site = crate::site::own_address();
+    let listen = SocketAddr::from((site, 9090));
+    let child = Command::new("prometheus")
+        .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
+        .arg(format!("--storage.tsdb.path={}", folder.path().join("tsdb").display()))
+        .arg(format!("--web.listen-address={listen}"))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("install the package prometheus");
+    let _prometheus = crate::site::Process(child);
+    let ask = |path: &str| -> Option<serde_json::Value> {
+        let mut stream = TcpStream::connect(listen).ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut stream, &mut text).ok()?;
+        let body = text.windows(4).position(|window| window == b"\r\n\r\n")?;
+        serde_json::from_slice(&text[body + 4..]).ok()
+    };
+    let value = |query: &str| {
+        let answer = ask(&format!("/api/v1/query?query={query}"))?;
+        answer["data"]["result"][0]["value"][1].as_str()?.parse::<f64>().ok()
+    };
+    let busy = "presenced_users%7Bavailability%3D%22Busy%22%7D";
+    crate::site::eventually("the census was scraped", || value(busy).filter(|users| *users == 1.0));
+    assert_eq!(value("up%7Bjob%3D%22presenced%22%7D"), Some(1.0));
+    assert_eq!(value("presenced_requests_total%7Boperation%3D%22setPresence%22%7D"), Some(1.0));
+    let p99 = "histogram_quantile(1,presenced_store_commit_seconds_bucket)";
+    assert!(value(p99).is_some_and(|seconds| seconds > 0.0));
+    let rules = crate::site::eventually("every rule was evaluated", || {
+        let answer = ask("/api/v1/rules")?;
+        let rules = answer["data"]["groups"][0]["rules"].as_array()?.clone();
+        rules.iter().all(|rule| rule["health"] != "unknown").then_some(rules)
+    });
+    assert!(rules.len() >= 10 && rules.iter().all(|rule| rule["health"] == "ok"), "{rules:?}");
+    assert!(rules.iter().all(|rule| rule["state"] == "inactive"), "{rules:?}");
+}
+
+#[test]
 fn every_metric_of_the_dashboard_and_the_alerts_is_on_the_page() {
     let measured = Measured::start();
     let app = Caller::application(&measured.server);
