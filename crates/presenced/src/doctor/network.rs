@@ -1,7 +1,7 @@
 //! Certificates, ports, and the server as its clients reach it.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,11 +65,13 @@ pub(super) fn ports(config: &Config, findings: &mut Vec<Finding>) {
         let subject = format!("listen {address}");
         findings.push(match TcpListener::bind(address) {
             Ok(_) => Finding::good(subject, "free"),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Finding::warning(
-                subject,
-                "somebody listens there already",
-                "Right if that is this server; `ss -ltnp` says who it is.",
-            ),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => taken(subject),
+            // The system asks for the privilege first, which the server has and whoever runs this need not.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::PermissionDenied && somebody_listens(*address) =>
+            {
+                taken(subject)
+            }
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Finding::failure(
                 subject,
                 "this user may not listen there",
@@ -82,6 +84,24 @@ pub(super) fn ports(config: &Config, findings: &mut Vec<Finding>) {
             ),
         });
     }
+}
+
+fn taken(subject: String) -> Finding {
+    let remedy = "Right if that is this server; `ss -ltnp` says who it is.";
+    Finding::warning(subject, "somebody listens there already", remedy)
+}
+
+fn somebody_listens(address: SocketAddr) -> bool {
+    let host = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    let v4 = (address.is_ipv6() && address.ip().is_unspecified()).then_some(Ipv4Addr::LOCALHOST.into());
+    let hosts = [Some(host), v4].into_iter().flatten();
+    hosts
+        .map(|host: IpAddr| SocketAddr::new(host, address.port()))
+        .any(|address| TcpStream::connect_timeout(&address, TIMEOUT).is_ok())
 }
 
 /// The issuers of the tenants: whether they answer, with keys that can be used. Asked as the server asks.
@@ -172,8 +192,6 @@ fn skew(theirs: Timestamp, now: Timestamp) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::super::Severity;
-    use std::net::SocketAddr;
-
     use super::*;
 
     #[test]

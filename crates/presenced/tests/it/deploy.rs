@@ -117,3 +117,117 @@ fn the_program_runs_where_the_container_puts_it_as_nobody_on_a_file_system_that_
     assert!(site.folder.path().join("volume/store").is_dir(), "kept on the volume");
     assert!(!rootfs.join("var/lib/presenced/store").exists(), "and nowhere else");
 }
+
+/// Programs of the guide that a test cannot have as they are: who builds, who becomes root, who starts services.
+const STAND_INS: &str = r#"
+set -eu
+mount -t tmpfs none /mnt
+for folder in /etc /usr/local /var/lib; do
+    mkdir -p /mnt/upper$folder /mnt/work$folder
+    mount -t overlay -o lowerdir=$folder,upperdir=/mnt/upper$folder,workdir=/mnt/work$folder none $folder
+done
+ip link set lo up
+echo 127.0.0.1 presence.example.org localhost > /etc/hosts
+mkdir -p /etc/prometheus /mnt/bin
+export PATH=/mnt/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
+cat > /mnt/bin/cargo <<'END'
+#!/bin/sh
+[ "$*" = "build --release --locked" ]
+END
+cat > /mnt/bin/apt-get <<'END'
+#!/bin/sh
+[ "$*" = "install -y prometheus" ] && command -v prometheus
+END
+cat > /mnt/bin/sudo <<'END'
+#!/bin/sh
+if [ "$1" = -u ]; then
+    user=$2; shift 2
+    exec setpriv --reuid="$user" --regid="$user" --clear-groups "$@"
+fi
+exec "$@"
+END
+cat > /mnt/bin/systemctl <<'END'
+#!/bin/sh
+case "$*" in
+    daemon-reload) systemd-analyze verify /etc/systemd/system/presenced.service ;;
+    "enable --now presenced")
+        # What the unit says of user, privilege, state and umask.
+        install -d -m 700 -o presenced -g presenced /var/lib/presenced
+        line=$(sed -n 's/^ExecStart=//p' /etc/systemd/system/presenced.service)
+        (umask 077; cd /var/lib/presenced; exec setpriv --reuid=presenced --regid=presenced --clear-groups \
+            --inh-caps=-all,+net_bind_service --ambient-caps=-all,+net_bind_service $line) 2>/mnt/log &
+        ;;
+    "restart prometheus")
+        prometheus --config.file=/etc/prometheus/prometheus.yml --storage.tsdb.path=/mnt/tsdb --web.listen-address=127.0.0.1:9090 2>/mnt/prometheus.log & ;;
+    *) echo "systemctl $*?" >&2; exit 1 ;;
+esac
+END
+chmod +x /mnt/bin/*
+cd "$1"
+"#;
+
+/// What shows that it has led there.
+const AT_THE_END: &str = r#"
+set +x
+for look in $(seq 600); do
+    up=$(curl --silent 'http://127.0.0.1:9090/api/v1/query?query=up%7Bjob%3D%22presenced%22%7D' || true)
+    case "$up" in *'"1"]'*) break ;; esac
+    sleep 0.1
+done
+echo; echo "UP $up"
+curl --silent http://127.0.0.1:9090/api/v1/rules | grep -o PresencedDown
+ls /var/lib/presenced/backup-1
+"#;
+
+#[test]
+fn the_first_page_of_the_operators_guide_leads_from_nothing_to_a_monitored_server() {
+    let guide = std::fs::read_to_string(root().join("docs/operate.md")).unwrap();
+    let page = guide.split("\n## From nothing to a monitored server behind TLS\n").nth(1).unwrap();
+    let page = page.split("\n## ").next().unwrap();
+    let blocks: Vec<&str> =
+        page.split("```sh\n").skip(1).filter_map(|rest| rest.split("\n```").next()).collect();
+    assert_eq!(blocks.len(), 8);
+    if !rustix::process::geteuid().is_root() {
+        println!("not followed: that takes root, for namespaces and overlays");
+        return;
+    }
+    // A checkout with a program that is built, as far as the guide looks.
+    let checkout = tempfile::tempdir().unwrap();
+    let here = checkout.path();
+    std::fs::set_permissions(here, PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::create_dir_all(here.join("target/release")).unwrap();
+    std::os::unix::fs::symlink(BINARY, here.join("target/release/presenced")).unwrap();
+    std::os::unix::fs::symlink(root().join("deploy").canonicalize().unwrap(), here.join("deploy")).unwrap();
+    let script = format!("{STAND_INS}\nset -x\n{}\n{AT_THE_END}", blocks.join("\n"));
+    // In a network, file systems and processes of its own: nothing of it is left behind.
+    let output = run(
+        "util-linux",
+        Command::new("unshare")
+            .args([
+                "--mount",
+                "--net",
+                "--pid",
+                "--mount-proc",
+                "--fork",
+                "--kill-child",
+                "bash",
+                "-c",
+                &script,
+                "bash",
+            ])
+            .arg(here),
+    );
+    let told = text(&output.stdout);
+    let steps = text(&output.stderr);
+    assert!(output.status.success(), "{told}\n{steps}");
+    assert!(
+        told.contains("the configuration is good") && told.contains("\"activity\":\"InACall\""),
+        "{told}"
+    );
+    assert!(!told.contains("FAILURE") && told.contains("good     certificate"), "{told}");
+    let end = told.split("\nUP ").nth(1).unwrap_or_else(|| panic!("{told}\n{steps}"));
+    assert!(
+        end.contains("\"1\"]") && end.contains("PresencedDown") && end.contains("store"),
+        "{end}\n{steps}"
+    );
+}
