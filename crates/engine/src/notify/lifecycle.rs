@@ -3,6 +3,8 @@
 //! A change needs no such thing, since it is in the log. What is kept of an event is its name; only when its subscription
 //! is gone, that too.
 
+use std::sync::Arc;
+
 use presence::Timestamp;
 use store::{Document, DocumentKind};
 use uuid::Uuid;
@@ -27,7 +29,7 @@ pub(super) enum Kept {
     Event {
         key: LifecycleKey,
         /// Kept with it when there is no other place where it is.
-        subscription: Option<Subscription>,
+        subscription: Option<Arc<Subscription>>,
     },
 }
 
@@ -71,11 +73,11 @@ impl Kept {
         let key = LifecycleKey { subscription, event, at: read_instant(at)? };
         let subscription = match body {
             [] => None,
-            body => Some(Subscription::from_document(&Document {
+            body => Some(Arc::new(Subscription::from_document(&Document {
                 kind: DocumentKind::Subscription,
                 key: id.to_vec(),
                 body: Some(body.to_vec()),
-            })?),
+            })?)),
         };
         Some(Self::Event { key, subscription })
     }

@@ -353,7 +353,7 @@ impl Notifier {
                 Kept::FiredUntil(at) => saved.fired_until = Some(at),
                 Kept::Event { key, subscription } => {
                     saved.lifecycle.insert(key);
-                    events.push((key, subscription.map(Arc::new)));
+                    events.push((key, subscription));
                 }
             }
         }
