@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use jiff::SignedDuration;
 use presence::{Command, Outcome, Timestamp, UserKey, UserPresence};
-use store::{Commit, StoreError, Version};
+use store::{Action, Author, Commit, HistoryEntry, StoreError, Version};
 
 use crate::{Engine, EngineError};
 
@@ -29,12 +29,35 @@ pub struct Applied {
 }
 
 impl Engine {
-    /// Carries out `command` for `user` and answers when it is durable.
+    /// [`execute_by`](Self::execute_by) without anybody's name but that of the application in the command.
     ///
     /// # Errors
-    /// [`EngineError::Presence`] when the rules refuse it, [`EngineError::Store`] when the store does, and
-    /// [`EngineError::Contention`] when others kept winning.
+    /// As [`execute_by`](Self::execute_by).
     pub async fn execute(&self, user: UserKey, command: Command) -> Result<Applied, EngineError> {
+        let app = match command {
+            Command::SetPresence { app, .. }
+            | Command::ClearPresence { app }
+            | Command::SetAutomaticLocation { app, .. } => Some(app),
+            _ => None,
+        };
+        self.execute_by(Author { app, user: None }, user, command).await
+    }
+
+    /// Carries out `command` for `user` and answers when it is durable, and, where a history is kept, accounted for in it.
+    ///
+    /// # Errors
+    /// [`EngineError::Presence`] when the rules refuse it, [`EngineError::Store`] when the store or the history does, and
+    /// [`EngineError::Contention`] when others kept winning.
+    pub async fn execute_by(
+        &self,
+        author: Author,
+        user: UserKey,
+        command: Command,
+    ) -> Result<Applied, EngineError> {
+        let history = self.history.as_ref().filter(|_| self.is_history_kept);
+        if let Some(history) = history {
+            history.ready().await?;
+        }
         let _turn = self.stripes[self.stripe(user)].lock().await;
         for _ in 0..COMMIT_ATTEMPTS_MAX {
             let mut stored = self.store.load(&[user]).await?.pop().unwrap_or_default();
@@ -49,6 +72,10 @@ impl Engine {
             match self.store.commit(commit).await {
                 Ok(version) => {
                     self.nudge(wake_at);
+                    if let Some(history) = history {
+                        let (action, presence) = (Action::of(&command), presence.clone());
+                        history.append(HistoryEntry { user, author, action, version, presence }).await?;
+                    }
                     let outcome = presence.outcome(&claim, now);
                     return Ok(Applied { presence, version, now, outcome });
                 }

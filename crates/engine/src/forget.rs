@@ -6,13 +6,16 @@ use store::{Commit, StoreError, Version};
 use crate::{COMMIT_ATTEMPTS_MAX, COMMIT_OVERLAP, Engine, EngineError};
 
 impl Engine {
-    /// Drops everything that is kept of a user. The version stays, so that whoever holds an older one cannot bring it
+    /// Drops everything that is kept of a user, the history first. The version stays, so that whoever holds an older one cannot bring it
     /// back, and so does the sequence number: it never goes back, not even for a user who comes back.
     ///
     /// # Errors
     /// [`EngineError::Store`] when the store refuses, and [`EngineError::Contention`] when others kept winning.
     pub async fn forget(&self, user: UserKey) -> Result<(), EngineError> {
         let _turn = self.stripes[self.stripe(user)].lock().await;
+        if let Some(history) = &self.history {
+            history.forget(user).await?;
+        }
         for _ in 0..COMMIT_ATTEMPTS_MAX {
             let stored = self.store.load(&[user]).await?.pop().unwrap_or_default();
             if stored.version == Version::default() {

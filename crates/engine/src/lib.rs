@@ -9,6 +9,7 @@ mod clock;
 mod error;
 mod execute;
 mod forget;
+mod history;
 mod ids;
 pub mod notify;
 mod read;
@@ -17,12 +18,13 @@ mod tick;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-use store::Store;
+use store::{History, Store};
 use tokio::sync::{Mutex, Notify};
 
 pub use clock::{Clock, ClockState, SystemClock, VirtualClock};
 pub use error::EngineError;
 pub use execute::{Applied, COMMIT_ATTEMPTS_MAX, COMMIT_OVERLAP};
+pub use history::Past;
 pub use ids::{Ids, RandomIds, SeededIds};
 pub use read::Reading;
 pub use tick::{TICK_BATCH_MAX, Tick};
@@ -37,6 +39,10 @@ const STRIPES: usize = 16_384;
 pub struct Engine {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    /// Where writes are accounted for, if anywhere.
+    history: Option<Arc<dyn History>>,
+    /// Whether they are still; otherwise the history is there to be forgotten.
+    is_history_kept: bool,
     stripes: Box<[Mutex<()>]>,
     /// When the next tick is planned, in microseconds since the epoch; before that there is nobody to wake.
     planned: AtomicI64,
@@ -48,7 +54,29 @@ impl Engine {
     /// An engine over this store, living at the time this clock tells.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         let stripes = (0..STRIPES).map(|_| Mutex::new(())).collect();
-        Self { store, clock, stripes, planned: AtomicI64::new(i64::MIN), earlier: Notify::new() }
+        Self {
+            store,
+            clock,
+            history: None,
+            is_history_kept: false,
+            stripes,
+            planned: AtomicI64::new(i64::MIN),
+            earlier: Notify::new(),
+        }
+    }
+
+    /// From now on every write is in this history before it is answered.
+    #[must_use]
+    pub fn keeping(mut self, history: Arc<dyn History>) -> Self {
+        (self.history, self.is_history_kept) = (Some(history), true);
+        self
+    }
+
+    /// Writes are not accounted for any more, but what was is still forgotten: with its user, and when its time has come.
+    #[must_use]
+    pub fn winding_up(mut self, history: Arc<dyn History>) -> Self {
+        (self.history, self.is_history_kept) = (Some(history), false);
+        self
     }
 
     /// The store behind it.

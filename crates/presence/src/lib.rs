@@ -22,6 +22,7 @@ mod id;
 pub mod limits;
 mod out_of_office;
 mod outcome;
+mod past;
 mod preferred;
 mod session;
 mod status_message;
@@ -41,6 +42,7 @@ pub use explanation::{
 pub use id::{AppId, TenantId, UserId, UserKey};
 pub use out_of_office::{OutOfOffice, OutOfOfficeSettings};
 pub use outcome::{Claim, Decider, Instead, Outcome};
+pub use past::{Stretch, stretches, totals};
 pub use preferred::{Preferred, PreferredLifetime, PreferredPair};
 pub use session::{Fade, Session, SessionLifetime, SessionPair};
 pub use status_message::{NewStatusMessage, StatusMessage, StatusText};

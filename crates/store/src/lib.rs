@@ -4,6 +4,8 @@
 //! shown as what. It assumes neither that it is the only process nor that its caller is: every commit names the
 //! version it was made from, and the version decides who wins.
 //!
+//! [`History`] is the same for the past, which only those keep who turn it on.
+//!
 //! [`Memory`] is for tests and throw-away runs, [`Embedded`] for a server with a disk of its own. [`Faulty`] and
 //! [`disk::SimulatedDisk`] make either fail on request.
 #![warn(missing_docs)]
@@ -13,6 +15,7 @@ pub mod disk;
 mod embedded;
 mod error;
 mod faulty;
+mod history;
 mod memory;
 mod random;
 mod record;
@@ -26,6 +29,10 @@ use tokio::sync::watch;
 pub use embedded::{BackupError, Embedded, OpenError, Options, Recovery, Status, TornTail, WriterSteps};
 pub use error::StoreError;
 pub use faulty::{Faults, Faulty};
+pub use history::{
+    Action, Author, FileHistory, HISTORY_READ_MAX, History, HistoryEntry, HistoryPage, HistoryRecovery,
+    HistoryRetention, MemoryHistory,
+};
 pub use memory::Memory;
 
 /// How many times a user's record has been committed. Zero: nothing is kept.

@@ -7,6 +7,7 @@ mod answer;
 mod explanation;
 mod history;
 mod panics;
+mod past;
 mod precedence;
 mod sequence_number;
 mod settlement;

@@ -32,6 +32,9 @@ pub trait Disk: Send + Sync + 'static {
     /// Creates an empty file, emptying any of that name.
     fn create(&self, name: &str) -> io::Result<Box<dyn WriteFile>>;
 
+    /// Opens a file for writing with what is in it.
+    fn reopen(&self, name: &str) -> io::Result<Box<dyn WriteFile>>;
+
     /// Gives a file another name, replacing whatever has it. Durable after [`sync_directory`](Self::sync_directory).
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 

@@ -73,6 +73,10 @@ impl Disk for OsDisk {
         Ok(Box::new(OsFile(File::create(self.path(name))?)))
     }
 
+    fn reopen(&self, name: &str) -> io::Result<Box<dyn WriteFile>> {
+        Ok(Box::new(OsFile(OpenOptions::new().write(true).open(self.path(name))?)))
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.path(from), self.path(to))
     }

@@ -295,6 +295,11 @@ impl Disk for SimulatedDisk {
         Ok(Box::new(SimulatedFile { disk: self.clone(), inode }))
     }
 
+    fn reopen(&self, name: &str) -> io::Result<Box<dyn WriteFile>> {
+        let inode = self.state().inode(name)?;
+        Ok(Box::new(SimulatedFile { disk: self.clone(), inode }))
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state();
         state.operate()?;

@@ -8,6 +8,7 @@ mod conformance;
 mod corruption;
 mod crash;
 mod faults;
+mod history;
 mod lock;
 mod support;
 mod versions;
