@@ -1,8 +1,11 @@
 // A server, a browser, and what a scenario needs of both.
 
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -11,6 +14,8 @@ import { chromium } from 'playwright-core';
 export const APP = '22553876-f5ab-4529-bffb-cfe50aa89f87';
 export const ANA = 'fa8bf3dc-eca7-46b7-bad1-db199b62afc3';
 export const BRUNO = '66825e03-7ef5-42da-9069-724602c31f6b';
+const DASHBOARD = '9b0e5c1d-3f6a-4f53-8d0c-5e8f2a7b6c11';
+const SECRET = 'a-secret-of-the-test';
 export const MONDAY = '2030-01-07T08:00:00Z';
 
 /** `presenced dev` in a folder of its own, which outlives a restart. */
@@ -96,6 +101,83 @@ export class Server {
 
   users(users) {
     return this.post('/_presenced/v1/users', users);
+  }
+}
+
+/** `presenced serve` with an embedded issuer at which users sign in, and a history. */
+export class Serving {
+  constructor(binary) {
+    this.binary = binary;
+    this.folder = mkdtempSync(join(tmpdir(), 'presenced-serving-'));
+  }
+
+  async start() {
+    const probe = createServer().listen(0, '127.0.0.1');
+    await once(probe, 'listening');
+    const { port } = probe.address();
+    probe.close();
+    this.url = `http://127.0.0.1:${port}`;
+    this.page = `${this.url}/_presenced/dashboard/`;
+    const config = join(this.folder, 'presenced.toml');
+    writeFileSync(config, `
+data_dir = "data"
+public_url = "${this.url}"
+listen = { http = ["127.0.0.1:${port}"] }
+issuer = { embedded = true, passwordless_sign_in = "loopback" }
+history = { enabled = true }
+[[tenant]]
+id = "84bd8158-6d4d-4958-8b9f-9d6445542f95"
+name = "Example"
+dashboard = { client_id = "${DASHBOARD}" }
+[[tenant.application]]
+id = "${DASHBOARD}"
+name = "Dashboard"
+is_public_client = true
+spa_redirect_uris = ["${this.page}"]
+scopes = ["User.Read", "User.ReadBasic.All", "Presence.Read", "Presence.Read.All"]
+[[tenant.application]]
+id = "${APP}"
+name = "Desk"
+secret_sha256 = "${createHash('sha256').update(SECRET).digest('hex')}"
+roles = ["Presence.ReadWrite.All"]
+[[tenant.user]]
+id = "${ANA}"
+userPrincipalName = "ana@example.org"
+displayName = "Ana Fuentes"
+[[tenant.user]]
+id = "${BRUNO}"
+userPrincipalName = "bruno@example.org"
+displayName = "Bruno Keller"
+`);
+    this.child = spawn(this.binary, ['serve', '--config', config, '--log', 'info'], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    for await (const line of createInterface({ input: this.child.stderr })) {
+      said += `${line}\n`;
+      if (line.includes('"ready"')) break;
+    }
+    if (!said.includes('"ready"')) throw new Error(`presenced ended: ${said}`);
+    this.child.stderr.resume();
+    const answer = await fetch(`${this.url}/84bd8158-6d4d-4958-8b9f-9d6445542f95/oauth2/v2.0/token`, {
+      method: 'POST',
+      body: new URLSearchParams({ grant_type: 'client_credentials', client_id: APP, client_secret: SECRET, scope: 'https://graph.microsoft.com/.default' }),
+    });
+    this.token = (await answer.json()).access_token;
+    return this;
+  }
+
+  async set(user, availability, activity) {
+    const response = await fetch(`${this.url}/v1.0/users/${user}/presence/setPresence`, {
+      method: 'POST', headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${this.token}` },
+      body: JSON.stringify({ sessionId: APP, availability, activity, expirationDuration: 'PT1H' }),
+    });
+    if (!response.ok) throw new Error(`setPresence: ${response.status} ${await response.text()}`);
+  }
+
+  async close() {
+    const ended = once(this.child, 'exit');
+    this.child.kill('SIGKILL');
+    await ended;
+    rmSync(this.folder, { recursive: true, force: true });
   }
 }
 

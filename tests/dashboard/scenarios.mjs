@@ -1,8 +1,11 @@
 // What people do at the dashboard. Run as `node scenarios.mjs NAME BINARY CHROMIUM [FOLDER]`; pictures go to FOLDER.
 
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import {
-  ANA, APP, BRUNO, Server, accessibilityProblems, card, equal, launch, ok, open, says, signIn,
+  ANA, APP, BRUNO, Server, Serving, accessibilityProblems, card, equal, launch, ok, open, says, signIn,
 } from './harness.mjs';
 
 const FIRST_LOAD_BYTES_MAX = 150 * 1024;
@@ -29,7 +32,148 @@ const scenarios = {
     await server.set(BRUNO, 'Busy', 'InAConferenceCall');
     await says(page.locator('.summary'), '2 of 4 people');
     equal(await accessibilityProblems(page), [], 'axe-core');
+    await page.emulateMedia({ colorScheme: 'dark' });
+    equal(await accessibilityProblems(page), [], 'axe-core, in the dark');
     return page;
+  },
+
+  async python_change({ server, browser }) {
+    await server.freeze();
+    const page = await open(browser);
+    await signIn(page, server);
+    await says(card(page, BRUNO), 'Offline');
+    const python = async (...what) => {
+      const child = spawn(process.env.PRESENCED_PYTHON, ['set_presence.py', BRUNO, ...what], {
+        stdio: ['ignore', 'inherit', 'inherit'],
+        env: { ...process.env, PRESENCED_HTTP_URL: server.url, PRESENCED_APP_TOKEN: server.token, PRESENCED_CLIENT_ID: APP },
+      });
+      const [status] = await once(child, 'exit');
+      equal(status, 0, 'the Python SDK');
+    };
+    await python('Available', 'Available');
+    await says(card(page, BRUNO), 'Available');
+    // The clock is moved in the page itself, and the board fades; the person's page says why.
+    await page.getByRole('link', { name: 'Emulator' }).click();
+    await page.getByRole('button', { name: '+5 min' }).click();
+    await says(page.locator('.said').first(), 'Moved by 5 min.');
+    await page.getByRole('link', { name: 'People' }).click();
+    await says(card(page, BRUNO), 'Available, available inactive');
+    await card(page, BRUNO).click();
+    await says(page.locator('.why'), 'The only presence session, of Demo application, says so.');
+    await says(page.locator('.next'), 'Away at 08:10:00, in 5 min, unless somebody writes.');
+    await python('Busy', 'InACall');
+    await says(page.locator('.shown'), 'Busy, in a call');
+    return page;
+  },
+
+  async person_history({ server, browser }) {
+    await server.freeze();
+    const desk = await server.application('Desk phone <b>&');
+    await server.set(ANA, 'Available', 'Available', 'PT30M');
+    await server.advance('PT20M');
+    await desk.set(ANA, 'Busy', 'InACall', 'PT5M');
+    await server.advance('PT40M');
+    const page = await open(browser);
+    await signIn(page, server, null, `#/person/${ANA}`);
+    await page.getByLabel('Period').selectOption({ label: 'The last hour' });
+    const parts = page.locator('.strip .bar');
+    await says(parts.first(), 'Available');
+    equal(await parts.allTextContents(), ['Available', 'Available, available inactive', 'Away', 'Busy, in a call', 'Away', 'Offline'], 'the strip');
+    const totals = await page.getByRole('table', { name: 'Time in each state' }).locator('tbody tr').allTextContents();
+    equal(totals.map((row) => row.trim()), [
+      ' Offline30 min50%', ' Away15 min25%', ' Available5 min8.3%', ' Available, available inactive5 min8.3%', ' Busy, in a call5 min8.3%',
+    ].map((row) => row.trim()), 'time in each state');
+    const writes = await page.getByRole('table', { name: 'Who wrote' }).locator('tbody tr').allTextContents();
+    equal(writes.length, 2, `two writes: ${writes}`);
+    ok(writes[0].includes('Desk phone <b>&') && writes[0].includes('Set presence'), writes[0]);
+    equal(await accessibilityProblems(page), [], 'axe-core');
+    await page.emulateMedia({ colorScheme: 'dark' });
+    equal(await accessibilityProblems(page), [], 'axe-core, in the dark');
+    // An instant that has passed is explained as it was.
+    await page.getByLabel('Explain the instant').fill('2030-01-07T08:22:00');
+    await says(page.locator('.shown'), 'Busy, in a call');
+    await says(page.locator('.why'), 'Of 2 presence sessions that of Desk phone <b>& is the strongest.');
+    await page.getByRole('button', { name: 'Now' }).click();
+    await says(page.locator('.shown'), 'Offline');
+    // A write shows in the strip of the open page.
+    await server.set(ANA, 'DoNotDisturb', 'Presenting');
+    await says(page.getByRole('table', { name: 'Who wrote' }).locator('tbody tr').first(), 'Do not disturb');
+    await page.setViewportSize({ width: 360, height: 640 });
+    const width = await page.evaluate(() => document.documentElement.scrollWidth);
+    ok(width <= 360, `nothing sticks out on a telephone: ${width}`);
+    return page;
+  },
+
+  async stream_cut({ server, browser }) {
+    // A network between page and server that can be pulled out.
+    const sockets = new Set();
+    let isOut = false;
+    const network = createServer((near) => {
+      if (isOut) { near.destroy(); return; }
+      const far = connect(server.port, '127.0.0.1');
+      for (const [a, b] of [[near, far], [far, near]]) {
+        sockets.add(a);
+        a.on('error', () => {}).on('close', () => { sockets.delete(a); b.destroy(); });
+        a.pipe(b);
+      }
+    });
+    network.listen(0, '127.0.0.1');
+    await once(network, 'listening');
+    try {
+      const page = await open(browser);
+      const streams = [];
+      page.on('request', (request) => { if (request.url().includes('/presences/stream')) streams.push(request.url()); });
+      await page.goto(`http://127.0.0.1:${network.address().port}/_presenced/dashboard/`);
+      await page.getByRole('button', { name: 'See everybody' }).click();
+      await says(card(page, ANA), 'Offline');
+      await server.set(ANA, 'Busy', 'InACall');
+      await says(card(page, ANA), 'Busy, in a call');
+      isOut = true;
+      for (const socket of sockets) socket.destroy();
+      await says(page.locator('#link'), 'The server does not answer');
+      await server.set(ANA, 'DoNotDisturb', 'Presenting');
+      await server.set(BRUNO, 'Busy', 'InAConferenceCall');
+      await says(card(page, ANA), 'Busy, in a call');
+      isOut = false;
+      await says(card(page, ANA), 'Do not disturb, presenting');
+      await says(card(page, BRUNO), 'Busy, in a conference call');
+      equal(await page.locator('#link').textContent(), '', 'the warning is gone');
+      ok(!streams[0].includes('from=') && streams.at(-1).includes('from='), `it goes on where it was cut: ${streams.at(-1)}`);
+      return page;
+    } finally {
+      network.close();
+      for (const socket of sockets) socket.destroy();
+    }
+  },
+
+  async issuer_sign_in({ browser, binary }) {
+    const server = await new Serving(binary).start();
+    try {
+      await server.set(ANA, 'Busy', 'InACall');
+      const page = await open(browser);
+      await page.goto(server.page);
+      await page.getByRole('button', { name: 'Sign in to Example' }).click();
+      // The issuer's own page, on which one chooses who one is.
+      await page.getByRole('button', { name: /Bruno Keller/ }).click();
+      await says(page.locator('.me'), 'Bruno Keller');
+      await says(card(page, ANA), 'Busy, in a call');
+      ok(!page.url().includes('code='), `the code does not stay in the address: ${page.url()}`);
+      await server.set(ANA, 'DoNotDisturb', 'Presenting');
+      await says(card(page, ANA), 'Do not disturb, presenting');
+      equal(await page.getByRole('link', { name: 'Emulator' }).count(), 0, 'no clock to move on a server');
+      // Users see their own history, and no other's.
+      await card(page, ANA).click();
+      await says(page.locator('section[aria-label=History]'), 'You may not see the history of others.');
+      await page.goto(`${server.page}#/person/${BRUNO}`);
+      await page.locator('section[aria-label=History] .strip').waitFor();
+      await page.reload();
+      await says(page.locator('.me'), 'Bruno Keller');
+      await page.getByRole('button', { name: 'Sign out' }).click();
+      await page.getByRole('button', { name: 'Sign in to Example' }).waitFor();
+      return page;
+    } finally {
+      await server.close();
+    }
   },
 
   async person_page({ server, browser, picture }) {
@@ -345,7 +489,7 @@ const server = await new Server(binary).start();
 const browser = await launch(chromium);
 try {
   const picture = async (page, file) => { if (folder) await page.screenshot({ path: join(folder, `${file}.png`) }); };
-  const page = await scenarios[name]({ server, browser, picture }).catch(async (error) => {
+  const page = await scenarios[name]({ server, browser, picture, binary }).catch(async (error) => {
     await picture(browser.contexts()[0]?.pages()[0], 'failed').catch(() => {});
     throw error;
   });

@@ -1,15 +1,20 @@
 //! The past of a user, where a history is kept: the records as they were, and the one that is.
 
 use presence::{Timestamp, UserKey, UserPresence};
-use store::{HISTORY_READ_MAX, HistoryEntry};
+use store::{HISTORY_READ_MAX, HistoryEntry, Version};
 
 use crate::{Engine, EngineError};
+
+/// What a record's version is after its first commit.
+const FIRST_VERSION: Version = Version(1);
 
 /// What is known of a user over a period.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Past {
     /// Every write of the period, oldest first; the first may be the last one before it.
     pub entries: Vec<HistoryEntry>,
+    /// Before the first write of all, where that is among the entries: nobody had written anything.
+    pub beginning: Option<UserPresence>,
     /// The record as it is kept now.
     pub current: UserPresence,
     /// Whether earlier writes of the period were left out, because there are too many for one answer.
@@ -21,7 +26,8 @@ pub struct Past {
 impl Past {
     /// The records, each counting from its `settled_at`, oldest first: for [`presence::stretches`].
     pub fn records(&self) -> Vec<&UserPresence> {
-        let mut records: Vec<&UserPresence> = self.entries.iter().map(|entry| &entry.presence).collect();
+        let entries = self.entries.iter().map(|entry| &entry.presence);
+        let mut records: Vec<&UserPresence> = self.beginning.iter().chain(entries).collect();
         // The record that is kept counts, too: it was there before anybody wrote a history, or it was settled since.
         if records.last().is_none_or(|last| last.settled_at < self.current.settled_at) {
             records.push(&self.current);
@@ -56,7 +62,15 @@ impl Engine {
         let current = self.store.load(&[user]).await?.pop().unwrap_or_default();
         let page = history.read(user, from, to, HISTORY_READ_MAX).await?;
         let now = self.clock.now();
-        Ok(Some(Past { entries: page.entries, current: current.presence, is_partial: page.is_partial, now }))
+        let is_first = page.entries.first().is_some_and(|entry| entry.version == FIRST_VERSION);
+        let beginning = is_first.then(UserPresence::default);
+        Ok(Some(Past {
+            entries: page.entries,
+            beginning,
+            current: current.presence,
+            is_partial: page.is_partial,
+            now,
+        }))
     }
 
     /// Forgets what is older than is retained.

@@ -15,6 +15,7 @@ pub mod explanation;
 pub mod feed;
 pub mod filter;
 pub mod headers;
+pub mod history;
 pub mod json;
 pub mod metadata;
 pub mod mqtt;

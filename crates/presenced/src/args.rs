@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Clear(ClearArgs),
     /// Say why a user is shown as they are.
     Explain(ExplainArgs),
+    /// Show what was shown of a user over a period, how long, and who wrote: where the server keeps a history.
+    History(HistoryArgs),
     /// Print changes of presence as they happen.
     Watch(WatchArgs),
     /// Read the body of a notification as its receiver should: decrypt the content, check the validation tokens.
@@ -521,8 +523,27 @@ pub(crate) struct ClearArgs {
 pub(crate) struct ExplainArgs {
     /// Object id or user principal name.
     pub(crate) user: String,
-    /// The instant to explain, such as 2026-03-02T08:00:00Z: as it was since the last change of the user's record, or as it
-    /// will be if nobody writes. Now when left out.
+    /// The instant to explain, such as 2026-03-02T08:00:00Z: as it was since the last change of the user's record, and before
+    /// that where the server keeps a history; or as it will be if nobody writes. Now when left out.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Object id or user principal name.
+    pub(crate) user: String,
+    /// Where the period begins, such as 2026-03-02T08:00:00Z. A day before its end when left out.
+    #[arg(long, value_name = "TIME", conflicts_with = "at")]
+    pub(crate) from: Option<String>,
+    /// Where it ends. Now when left out.
+    #[arg(long, value_name = "TIME", conflicts_with = "at")]
+    pub(crate) to: Option<String>,
+    /// Only what was shown at this instant.
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,
     #[command(flatten)]

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use store::{BackupError, Embedded};
+use store::{BackupError, Embedded, FileHistory};
 
 use crate::args::{BackupArgs, RestoreArgs};
 use crate::client;
 use crate::config::Config;
+use crate::serve::HISTORY_FOLDER;
 
 /// What is below `data_dir`.
 const STORE: &str = "store";
@@ -25,6 +26,7 @@ pub(crate) fn back_up(args: &BackupArgs) -> anyhow::Result<()> {
     }
     copy_store(&config.data_dir.join(STORE), &args.to.join(STORE))?;
     copy_keys(&config.data_dir.join(KEYS), &args.to.join(KEYS))?;
+    copy_history(&config.data_dir.join(HISTORY_FOLDER), &args.to.join(HISTORY_FOLDER))?;
     client::say(format_args!("{} is whole", args.to.display()));
     Ok(())
 }
@@ -39,7 +41,7 @@ pub(crate) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
     if !from.is_dir() {
         bail!("{} has no folder {STORE:?}: it is no backup", args.from.display());
     }
-    for name in [STORE, KEYS] {
+    for name in [STORE, KEYS, HISTORY_FOLDER] {
         let there = config.data_dir.join(name);
         if there.exists() {
             bail!("{} is there already; stop the server and move it away first", there.display());
@@ -53,6 +55,7 @@ pub(crate) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
     }
     copy_store(&from, &unfinished)?;
     copy_keys(&args.from.join(KEYS), &config.data_dir.join(KEYS))?;
+    copy_history(&args.from.join(HISTORY_FOLDER), &config.data_dir.join(HISTORY_FOLDER))?;
     std::fs::rename(&unfinished, config.data_dir.join(STORE))?;
     std::fs::File::open(&config.data_dir)?.sync_all()?;
     client::say(format_args!("{} has what the backup has", config.data_dir.display()));
@@ -67,6 +70,12 @@ fn copy_store(from: &Path, to: &Path) -> anyhow::Result<()> {
         other => other.into(),
     })?;
     tracing::debug!(?recovery, "the copy was opened");
+    Ok(())
+}
+
+/// Copies the history, where there is one.
+fn copy_history(from: &Path, to: &Path) -> anyhow::Result<()> {
+    FileHistory::back_up(from, to).with_context(|| from.display().to_string())?;
     Ok(())
 }
 

@@ -17,10 +17,10 @@ use server::emulator::Refusals;
 use server::http::connection::{Listener, serve};
 use server::metrics::{MeasuredStore, MetricsPage};
 use server::{
-    App, Dashboard, EmbeddedIssuers, Emulator, ForeignKeys, Journal, Parts, Recorder, SubscriptionRules,
-    Throttle, loops,
+    App, Dashboard, EmbeddedIssuers, Emulator, ForeignKeys, HistoryReaders, Journal, Parts, Recorder,
+    SubscriptionRules, Throttle, loops,
 };
-use store::{Memory, Retention, Store};
+use store::{History, HistoryRetention, Memory, MemoryHistory, Retention, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -59,6 +59,7 @@ pub(crate) struct Running {
     pub(crate) receiver: (String, String),
     app: Arc<App>,
     store: Arc<dyn Store>,
+    history: Arc<dyn History>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -144,7 +145,9 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     let clock = Arc::new(clock(store.latest().await?, clock_file.as_deref())?);
     let directory = with_kept(seed::directory()?, store.as_ref()).await?;
     let (measured, commits) = MeasuredStore::new(store.clone(), None);
-    let engine = Arc::new(Engine::new(Arc::new(measured), clock.clone()));
+    // Nobody's data is in an emulator, so nobody has to ask for the history.
+    let history = open_history(options.data_dir.as_deref())?;
+    let engine = Arc::new(Engine::new(Arc::new(measured), clock.clone()).keeping(history.clone()));
 
     let mut base_urls = base_urls(https_address, http_address);
     for host in extra_names(options.as_graph) {
@@ -209,6 +212,7 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
         outbound,
         dashboard: Dashboard::new(&[], true),
         tracer: None,
+        history_readers: HistoryReaders::Readers,
     }));
 
     let tls = identity::server_config(certificate.clone())?;
@@ -231,12 +235,23 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     }
     tasks.extend([
         loops::start(serve(listeners, app.clone(), stop.subscribe())),
+        loops::start(loops::historian(engine.clone(), stop.subscribe())),
         loops::start(loops::ticker(engine, stop.subscribe())),
         loops::start(loops::keys(app.clone(), stop.subscribe())),
         loops::start(loops::deliverer(app.clone(), stop.subscribe())),
         loops::start(loops::every(RENEWAL_INTERVAL, renew, stop.subscribe())),
     ]);
-    Ok(Running { https: https_address, http: http_address, ca_pem, receiver, app, store, stop, tasks })
+    Ok(Running {
+        https: https_address,
+        http: http_address,
+        ca_pem,
+        receiver,
+        app,
+        store,
+        history,
+        stop,
+        tasks,
+    })
 }
 
 impl Running {
@@ -264,6 +279,9 @@ impl Running {
         for task in self.tasks {
             let _ = task.await;
         }
+        if let Err(error) = self.history.close().await {
+            tracing::warn!(%error, "the history was not closed cleanly");
+        }
         if let Err(error) = self.store.close().await {
             tracing::warn!(%error, "the store did not close cleanly");
         }
@@ -282,6 +300,19 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 fn recorder(path: &Path) -> anyhow::Result<Recorder> {
     let file = std::fs::File::options().create(true).append(true).open(path);
     Ok(Recorder::new(file.with_context(|| path.display().to_string())?))
+}
+
+/// How much history an emulator keeps on disk; in memory less.
+const HISTORY: HistoryRetention =
+    HistoryRetention { age: Duration::from_secs(30 * 24 * 60 * 60), bytes: 256 * 1024 * 1024 };
+
+fn open_history(data_dir: Option<&Path>) -> anyhow::Result<Arc<dyn History>> {
+    Ok(match data_dir {
+        Some(folder) => {
+            Arc::new(crate::serve::open_history(&folder.join(crate::serve::HISTORY_FOLDER), HISTORY)?)
+        }
+        None => Arc::new(MemoryHistory::new(HISTORY.age)),
+    })
 }
 
 fn open_store(data_dir: Option<&Path>) -> anyhow::Result<Arc<dyn Store>> {

@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         Command::Set(args) => client::set(args),
         Command::Clear(args) => client::clear(args),
         Command::Explain(args) => client::explain(args),
+        Command::History(args) => client::history(&args),
         Command::Decrypt(args) => decrypt::run(&args),
         Command::Watch(args) => client::watch(args),
         Command::Users(UsersCommand::Import { file, format, config, into, admin }) => {

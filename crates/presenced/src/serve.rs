@@ -22,7 +22,7 @@ use server::metrics::{MeasuredStore, MetricsPage};
 use server::mqtt::Bridge;
 use server::trace::Tracer;
 use server::{App, Dashboard, EmbeddedIssuers, ForeignKeys, Parts, Throttle, loops};
-use store::{Embedded, Memory, Options, Retention, Store};
+use store::{Embedded, FileHistory, History, HistoryRetention, Memory, Options, Retention, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -68,7 +68,18 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     });
     let tracer = tracing.as_ref().map(|(tracer, ..)| tracer.clone());
     let (measured, commits) = MeasuredStore::new(store.clone(), tracer.clone());
-    let engine = Arc::new(Engine::new(Arc::new(measured), clock.clone()));
+    let engine = Engine::new(Arc::new(measured), clock.clone());
+    let (engine, history) = match in_memory {
+        true => (engine, None),
+        false => with_history(engine, &config)?,
+    };
+    let engine = Arc::new(engine);
+    let mut sign_ins = Vec::new();
+    for tenant in &config.tenants {
+        if let Some(dashboard) = &tenant.dashboard {
+            sign_ins.push(dashboard.sign_in(tenant, &config.public_url)?);
+        }
+    }
     let profile = config.profile().map_err(anyhow::Error::msg)?;
     let settings = delivery_settings(profile);
     let notifier = Arc::new(Notifier::open(store.clone(), clock, Arc::new(RandomIds), settings).await?);
@@ -109,8 +120,9 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         notifier,
         subscription_rules: config.subscriptions.rules(profile),
         outbound,
-        dashboard: Dashboard::new(&[], false),
+        dashboard: Dashboard::new(&sign_ins, false),
         tracer: tracer.clone(),
+        history_readers: config.history.readers(),
     }));
 
     let mut bridges = Vec::new();
@@ -161,6 +173,9 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     let follow = follow_keys(app.clone(), config.data_dir.join(KEYS_FOLDER));
     tasks.push(loops::start(loops::every(KEYS_RELOAD_INTERVAL, follow, stop.subscribe())));
     tasks.push(loops::start(loops::deliverer(app, stop.subscribe())));
+    if history.is_some() {
+        tasks.push(loops::start(loops::historian(engine.clone(), stop.subscribe())));
+    }
     tasks.push(loops::start(loops::ticker(engine, stop.subscribe())));
     tracing::info!(https = ?config.listen.https, http = ?config.listen.http, "ready");
     asked_to_stop.await;
@@ -169,12 +184,49 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     for task in tasks {
         let _ = task.await;
     }
+    if let Some(history) = history {
+        history.close().await?;
+    }
     Ok(store.close().await?)
 }
 
 /// Of processes over one store one speaks to a broker at a time. Over a store of its own that is this one, always.
 fn always_ours() -> watch::Receiver<bool> {
     watch::channel(true).1
+}
+
+/// Where the history is, below the data folder.
+pub(crate) const HISTORY_FOLDER: &str = "history";
+
+/// The engine, keeping a history where the configuration says so. Where it does not say so any more, what was kept is still
+/// forgotten: with its user, and when its time has come.
+fn with_history(engine: Engine, config: &Config) -> anyhow::Result<(Engine, Option<Arc<dyn History>>)> {
+    let folder = config.data_dir.join(HISTORY_FOLDER);
+    if !config.history.enabled && !folder.is_dir() {
+        return Ok((engine, None));
+    }
+    let history: Arc<dyn History> = Arc::new(open_history(&folder, config.history.retention())?);
+    if config.history.enabled {
+        return Ok((engine.keeping(history.clone()), Some(history)));
+    }
+    tracing::warn!(
+        folder = %folder.display(),
+        "no history is kept any more, but that of earlier is still here; it goes when its time has come"
+    );
+    Ok((engine.winding_up(history.clone()), Some(history)))
+}
+
+/// Opens the history in a folder, and says in the log what it found.
+///
+/// # Errors
+/// When another process holds it, or it cannot be read.
+pub(crate) fn open_history(folder: &Path, retention: HistoryRetention) -> anyhow::Result<FileHistory> {
+    let (history, recovery) = FileHistory::open(folder, retention)?;
+    if recovery.damaged > 0 {
+        tracing::warn!(damaged = recovery.damaged, "entries of the history cannot be read any more");
+    }
+    tracing::debug!(?recovery, "the history is open");
+    Ok(history)
 }
 
 /// How notifications are delivered: as documented, and in the extended profile without leaving out a change.

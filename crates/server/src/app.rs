@@ -23,6 +23,7 @@ use crate::dashboard::Dashboard;
 use crate::directory::Directory;
 use crate::emulator::Emulator;
 use crate::feed::{FeedReply, POSITION_KEY_BYTES, PositionSeal};
+use crate::history::HistoryReaders;
 use crate::http::connection::{Handler, Peer};
 use crate::http::error::Refusal;
 use crate::http::reply::{Envelope, Reply, ResponseBody, full, in_full};
@@ -77,6 +78,8 @@ pub struct Parts {
     pub dashboard: Dashboard,
     /// Who makes traces; `None`: nobody.
     pub tracer: Option<Arc<Tracer>>,
+    /// Who sees whose past, where the engine keeps a history.
+    pub history_readers: HistoryReaders,
 }
 
 /// The application: see [`Parts`].
@@ -108,6 +111,7 @@ pub struct App {
     pub(crate) outbound: outbound::Client,
     dashboard: Dashboard,
     pub(crate) tracer: Option<Arc<Tracer>>,
+    pub(crate) history_readers: HistoryReaders,
 }
 
 impl App {
@@ -137,6 +141,7 @@ impl App {
             outbound: parts.outbound,
             dashboard: parts.dashboard,
             tracer: parts.tracer,
+            history_readers: parts.history_readers,
             metrics: Metrics::new(),
             diagnostic: diagnostic.unwrap_or_else(|_| HeaderValue::from_static("{}")),
         }

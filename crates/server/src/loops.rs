@@ -99,6 +99,22 @@ async fn save_progress(notifier: &Notifier) {
     }
 }
 
+/// How often the history is looked at for what is older than is retained.
+const HISTORY_TRIM_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Forgets what is older than the history retains, until `stop` turns true.
+pub async fn historian(engine: Arc<Engine>, mut stop: watch::Receiver<bool>) {
+    loop {
+        if let Err(error) = engine.trim_history().await {
+            tracing::warn!(%error, "what is too old for the history could not be forgotten");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(HISTORY_TRIM_INTERVAL) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
 /// Fetches the keys of foreign issuers as they fall due or are asked for, until `stop` turns true.
 pub async fn keys(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     let mut issuers = JoinSet::new();

@@ -65,6 +65,11 @@ impl App {
                 let (visitor, user) = self.visit(key, head, facts, Operation::GetPresence).await?;
                 self.explain(visitor, user, head.uri.query()).await
             }
+            ["users", key, "presence", "history"] => {
+                only(method, &["GET"], || Ok(()))?;
+                let (visitor, user) = self.visit(key, head, facts, Operation::GetPresence).await?;
+                self.history(visitor, user, head.uri.query()).await
+            }
             ["users", key, "outOfOffice"] => {
                 only(method, &["PUT", "DELETE"], || Ok(()))?;
                 let (visitor, user) = self.visit(key, head, facts, Operation::SetPresence).await?;
@@ -154,14 +159,20 @@ impl App {
         Ok((visitor, known.ok_or_else(GraphError::user_not_found)?))
     }
 
-    /// Why a user is shown as they are: now, at an instant to come if nobody writes, or back to the last change of what is
-    /// kept of them.
+    /// Why a user is shown as they are: now, at an instant to come if nobody writes, or at one that has passed: back to the
+    /// last change of what is kept of them, and where a history is kept and may be read, as far as that goes.
     async fn explain(&self, visitor: Visitor, user: UserId, query: Option<&str>) -> Result<Reply, Refusal> {
         let at = explained_instant(query)?;
         let reading = self.engine.read(&[visitor.key(user)]).await?;
-        let record = reading.users.first().cloned().unwrap_or_default();
+        let mut record = reading.users.first().cloned().unwrap_or_default();
         let at = at.unwrap_or(reading.now);
-        // What a record was before it was last written or settled, nobody knows any more.
+        // What a record was before it was last written or settled, only a history knows.
+        if at < record.settled_at
+            && at < reading.now
+            && let Some(past) = self.record_of_the_past(visitor, user, at).await?
+        {
+            record = past;
+        }
         if at < record.settled_at && at < reading.now {
             let since = graph::time::format_timestamp(record.settled_at);
             return Err(GraphError::invalid_argument(format!(
@@ -201,7 +212,8 @@ impl App {
     }
 
     async fn feed(&self, visitor: Visitor, user: UserId, command: Command) -> Result<Reply, Refusal> {
-        let outcome = Some(self.engine.execute(visitor.key(user), command).await?.outcome);
+        let outcome =
+            Some(self.engine.execute_by(visitor.author(), visitor.key(user), command).await?.outcome);
         Ok(Reply { status: StatusCode::NO_CONTENT, outcome, ..Reply::empty() })
     }
 }
@@ -215,14 +227,19 @@ fn explained_instant(query: Option<&str>) -> Result<Option<Timestamp>, GraphErro
                 "The query parameter '{name}' is not known here."
             )));
         }
-        // In a query a plus sign is a space, and few who write an offset remember it.
-        at = Some(value.replace(' ', "+").parse().map_err(|_| {
-            GraphError::invalid_argument(format!(
-                "'{value}' is not an instant such as 2026-03-02T08:00:00Z (RFC 3339)."
-            ))
-        })?);
+        at = Some(instant(value)?);
     }
     Ok(at)
+}
+
+/// An instant of a query.
+pub(crate) fn instant(value: &str) -> Result<Timestamp, GraphError> {
+    // In a query a plus sign is a space, and few who write an offset remember it.
+    value.replace(' ', "+").parse().map_err(|_| {
+        GraphError::invalid_argument(format!(
+            "'{value}' is not an instant such as 2026-03-02T08:00:00Z (RFC 3339)."
+        ))
+    })
 }
 
 /// Goes on if the method is one of these.

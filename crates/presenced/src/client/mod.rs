@@ -2,6 +2,7 @@
 
 mod admin;
 mod deliveries;
+mod history;
 mod presence;
 mod users;
 mod watch;
@@ -20,6 +21,7 @@ use crate::args::{ClockAction, ClockArgs, ServerArgs, TokenArgs};
 
 pub(crate) use admin::{app, remove_user, tenant};
 pub(crate) use deliveries::{deliveries, subscriptions};
+pub(crate) use history::history;
 pub(crate) use presence::{clear, explain, get, set};
 pub(crate) use users::{import, list};
 pub(crate) use watch::watch;

@@ -2,6 +2,8 @@
 //! Sections with rules of their own have a file of their own.
 
 mod changes;
+mod dashboard;
+mod history;
 mod outbound;
 mod subscriptions;
 mod tenant;
@@ -17,6 +19,7 @@ use identity::IssuerSettings;
 use serde::Deserialize;
 
 pub(crate) use self::changes::Changes;
+pub(crate) use self::history::History;
 pub(crate) use self::outbound::Outbound;
 pub(crate) use self::subscriptions::Subscriptions;
 pub(crate) use self::tenant::{Application, Tenant};
@@ -55,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) metrics: Metrics,
     /// Where traces go; left out: nowhere.
     pub(crate) tracing: Option<Tracing>,
+    /// Whether the past of users is kept.
+    pub(crate) history: History,
     /// The tenants: their users and applications.
     #[serde(rename = "tenant")]
     pub(crate) tenants: Vec<Tenant>,
@@ -207,6 +212,7 @@ impl Config {
             problems.push(format!("host_tenant: {host:?} is not the id of a [[tenant]] of this file"));
         }
         self.changes.check(&mut problems);
+        self.history.check(&mut problems);
         match self.profile() {
             Ok(profile) => self.subscriptions.check(profile, &mut problems),
             Err(problem) => problems.push(format!("profile: {problem}")),
@@ -259,6 +265,9 @@ impl Config {
                 ));
             }
             tenant.check(&place, self.issuer.embedded && tenant.issuers.is_empty(), &mut problems);
+            if let Some(dashboard) = &tenant.dashboard {
+                dashboard.check(&format!("{place} dashboard"), tenant, &self.public_url, &mut problems);
+            }
         }
         self.check_shared_issuers(&mut problems);
         problems

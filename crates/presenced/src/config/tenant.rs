@@ -11,6 +11,7 @@ use server::directory::TRUSTS_MAX;
 use server::is_own_role;
 use server::mqtt::MqttSettings;
 
+use super::dashboard::Dashboard;
 use super::{decode_sha256, is_guid};
 
 /// `[[tenant]]`.
@@ -41,6 +42,8 @@ pub(crate) struct Tenant {
     pub(crate) issuers: Vec<IssuerSettings>,
     /// The tenant's MQTT broker; left out: none.
     pub(crate) mqtt: Option<MqttSettings>,
+    /// How one signs in to the dashboard.
+    pub(crate) dashboard: Option<Dashboard>,
 }
 
 /// `[[tenant.application]]`.

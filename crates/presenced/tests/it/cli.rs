@@ -157,6 +157,10 @@ fn presence_can_be_set_read_explained_and_cleared_from_the_shell() {
         "{explained}"
     );
     assert!(explained.contains("next: Offline/Offline at "), "{explained}");
+    let history = on_server(&["history", USER_A]);
+    assert!(history.contains("setPresence by Demo application (22553876"), "{history}");
+    let json: Value = serde_json::from_str(&on_server(&["history", USER_A, "--json"])).unwrap();
+    assert!(json["totals"][0]["seconds"].is_number(), "{json}");
     let get: Value = serde_json::from_str(&on_server(&["get", USER_A, "--json"])).unwrap();
     assert_eq!(get["activity"], "InACall");
     assert_eq!(on_server(&["clear", USER_A]), format!("{USER_A}  Offline/Offline\n"));
@@ -275,6 +279,7 @@ fn help_and_completions_are_there() {
         "set",
         "clear",
         "explain",
+        "history",
         "watch",
         "decrypt",
         "users",

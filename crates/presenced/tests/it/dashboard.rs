@@ -34,8 +34,13 @@ fn driver() -> PathBuf {
 
 /// Carries out a scenario with a server and a browser of its own.
 #[track_caller]
-#[expect(clippy::print_stdout, reason = "what was measured is for whoever reads the output")]
 fn passes(scenario: &str) {
+    passes_with(scenario, None);
+}
+
+#[track_caller]
+#[expect(clippy::print_stdout, reason = "what was measured is for whoever reads the output")]
+fn passes_with(scenario: &str, python: Option<PathBuf>) {
     let folder = driver();
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let browser = Command::new("sh").args(["-c", &format!("command -v {BROWSER}")]).output().unwrap();
@@ -45,6 +50,9 @@ fn passes(scenario: &str) {
     let pictures = std::env::var_os("PRESENCED_PICTURES");
     let mut node = Command::new("node");
     node.args(["scenarios.mjs", scenario, BINARY, browser.trim()]).args(pictures).current_dir(folder);
+    if let Some(python) = python {
+        node.env("PRESENCED_PYTHON", python);
+    }
     let output = node.stdin(Stdio::null()).output().unwrap();
     println!("{}", String::from_utf8_lossy(&output.stdout));
     assert!(output.status.success(), "{scenario}: {}", String::from_utf8_lossy(&output.stderr));
@@ -63,6 +71,26 @@ fn a_first_look_at_the_board_loads_less_than_150_kib() {
 #[test]
 fn an_open_board_says_that_the_server_is_gone_and_goes_on_when_it_is_back() {
     passes("restart");
+}
+
+#[test]
+fn a_change_that_the_python_sdk_made_arrives_and_fades_as_the_clock_is_moved_in_the_page() {
+    passes_with("python_change", Some(crate::sdk::install::python().unwrap()));
+}
+
+#[test]
+fn a_stream_that_was_cut_goes_on_where_it_was_and_misses_nothing() {
+    passes("stream_cut");
+}
+
+#[test]
+fn people_sign_in_at_the_configured_issuer_and_see_what_they_may() {
+    passes("issuer_sign_in");
+}
+
+#[test]
+fn a_persons_history_is_a_strip_with_the_time_in_each_state_and_who_wrote() {
+    passes("person_history");
 }
 
 #[test]

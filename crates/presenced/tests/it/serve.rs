@@ -81,7 +81,17 @@ impl Serving {
             port = https.port()
         );
         std::fs::write(folder.path().join("presenced.toml"), config).unwrap();
-        let mut child = Self::command(folder.path()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = Self::spawn(folder.path());
+        Self { child, http, https, folder }
+    }
+
+    /// Starts it again, with what it has kept.
+    fn restart(&mut self) {
+        self.child = Self::spawn(self.folder.path());
+    }
+
+    fn spawn(folder: &Path) -> Child {
+        let mut child = Self::command(folder).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         while !line.contains("\"ready\"") {
@@ -91,7 +101,7 @@ impl Serving {
         }
         // The log is read to its end, so that the server never waits for a reader.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, http, https, folder }
+        child
     }
 
     fn command(folder: &Path) -> Command {
@@ -161,6 +171,66 @@ fn a_server_with_tls_secrets_and_user_files_serves_presence() {
     assert_eq!(presence["activity"], "InACall");
     let context = format!("{base}/$metadata#users('{USER_A}')/presence/$entity");
     assert_eq!(presence["@odata.context"], context, "links name the public URL");
+}
+
+#[test]
+fn no_history_is_kept_unless_asked_for_and_then_it_survives_a_kill_and_a_backup() {
+    let ask = |server: &Serving, what: &str| {
+        let agent = server.agent(&server.ca());
+        let authorization = format!("Bearer {}", server.token(&agent, SECRET).unwrap());
+        let url =
+            format!("https://localhost:{}/_presenced/v1/users/{USER_A}/presence/{what}", server.https.port());
+        let mut answer = agent.get(url).header("Authorization", &authorization).call().unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_json::<Value>().unwrap())
+    };
+    let set = |server: &Serving, activity: &str| {
+        let agent = server.agent(&server.ca());
+        let authorization = format!("Bearer {}", server.token(&agent, SECRET).unwrap());
+        let url =
+            format!("https://localhost:{}/v1.0/users/{USER_A}/presence/setPresence", server.https.port());
+        let body = json!({ "sessionId": APP, "availability": "Busy", "activity": activity });
+        let answer = agent.post(url).header("Authorization", &authorization).send_json(body);
+        assert_eq!(answer.unwrap().status(), 200);
+    };
+    let without = Serving::start("");
+    set(&without, "InACall");
+    let (status, told) = ask(&without, "history");
+    assert_eq!(status, 404, "{told}");
+    assert!(!without.folder.path().join("data/history").exists());
+    let (status, told) = ask(&without, "explanation?at=2020-01-01T00:00:00Z");
+    assert_eq!((status, &told["error"]["code"]), (400, &json!("InvalidArgument")));
+
+    let mut server = Serving::start("history = { enabled = true, days = 7 }");
+    set(&server, "InACall");
+    set(&server, "InAConferenceCall");
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    server.restart();
+    set(&server, "InACall");
+    let writes = |server: &Serving| {
+        let (status, told) = ask(server, "history");
+        assert_eq!(status, 200, "{told}");
+        let writes = told["writes"].as_array().unwrap().iter();
+        writes.map(|write| write["activity"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(writes(&server), ["InACall", "InAConferenceCall", "InACall"]);
+    let (status, told) = ask(&server, "explanation?at=2020-01-01T00:00:00Z");
+    assert_eq!((status, &told["rule"]), (200, &json!("noSession")), "nobody had written anything");
+
+    let backup = tempfile::tempdir().unwrap();
+    let config = server.folder.path().join("presenced.toml");
+    let run = |arguments: [&str; 3]| {
+        let output = Command::new(BINARY).args(arguments).arg("--config").arg(&config).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    run(["backup", "--to", backup.path().to_str().unwrap()]);
+    set(&server, "InAConferenceCall");
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    std::fs::remove_dir_all(server.folder.path().join("data")).unwrap();
+    run(["restore", "--from", backup.path().to_str().unwrap()]);
+    server.restart();
+    assert_eq!(writes(&server), ["InACall", "InAConferenceCall", "InACall"], "as it was then");
 }
 
 #[test]

@@ -81,6 +81,11 @@ impl Visitor {
         if self.user() == Some(target) { Reader::Owner } else { Reader::Other }
     }
 
+    /// By whose hand a write of this caller is.
+    pub(crate) fn author(&self) -> store::Author {
+        store::Author { app: Some(self.app), user: self.user() }
+    }
+
     pub(crate) fn key(&self, user: UserId) -> UserKey {
         UserKey { tenant: self.tenant, user }
     }

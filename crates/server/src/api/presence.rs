@@ -98,7 +98,7 @@ impl App {
         self.authorize(request.operation, &visitor.grant, target)?;
         let target = target.filter(|user| self.directory().has_user(visitor.tenant, *user));
         let target = target.ok_or_else(GraphError::user_not_found)?;
-        let applied = self.engine.execute(visitor.key(target), command).await?;
+        let applied = self.engine.execute_by(visitor.author(), visitor.key(target), command).await?;
         Ok(Reply { outcome: Some(applied.outcome), ..Reply::empty() })
     }
 

@@ -166,6 +166,8 @@ page! {
     "dom.js": SCRIPT,
     "outlook.js": SCRIPT,
     "person.js": SCRIPT,
+    "timeline.js": SCRIPT,
+    "history.js": SCRIPT,
     "dev.js": SCRIPT,
     "subscriptions.js": SCRIPT,
 }

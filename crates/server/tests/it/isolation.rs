@@ -70,7 +70,10 @@ impl Step {
                 { "id": "1", "method": "GET", "url": format!("/users/{user}/presence") },
                 { "id": "2", "method": "GET", "url": "/users" }] })),
             ),
-            12 => ("GET", own(&format!("users/{user}/presence/explanation")), None),
+            12 => match self.user % 2 {
+                0 => ("GET", own(&format!("users/{user}/presence/explanation")), None),
+                _ => ("GET", own(&format!("users/{user}/presence/history")), None),
+            },
             // The same ids and names in every tenant: what is taken in one is free in the others.
             13 => (
                 "POST",

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod admin;
+mod history;
 mod isolation;
 mod matrix;
 /// The same check as in the tests of the program.

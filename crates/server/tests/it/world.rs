@@ -13,7 +13,7 @@ use serde_json::Value;
 use server::directory::{Directory, Tenant};
 use server::http::connection::{Listener, serve};
 use server::{App, Parts, Throttle, loops};
-use store::{Memory, Store};
+use store::{Memory, MemoryHistory, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -28,6 +28,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<Memory>,
     /// An endpoint for notifications that completes every handshake.
     pub(crate) receiver: String,
+    pub(crate) history: Arc<MemoryHistory>,
     issuers: Vec<(TenantId, Issuer)>,
     stop: watch::Sender<bool>,
 }
@@ -71,7 +72,9 @@ impl World {
         let wall_clock: Arc<dyn Clock> = Arc::new(SystemClock::new(None));
         let state = ClockState { frozen_at: Some(wall_clock.now()), ..ClockState::default() };
         let clock = Arc::new(VirtualClock::new(wall_clock.clone(), state));
-        let engine = Arc::new(Engine::new(store.clone() as Arc<dyn Store>, clock.clone()));
+        let history = Arc::new(MemoryHistory::new(std::time::Duration::from_secs(3_600)));
+        let engine = Engine::new(store.clone() as Arc<dyn Store>, clock.clone()).keeping(history.clone());
+        let engine = Arc::new(engine);
         let settings = engine::notify::DeliverySettings::default();
         let notifier = engine::notify::Notifier::open(store.clone(), clock, Arc::new(RandomIds), settings);
         let notifier = Arc::new(notifier.await.unwrap());
@@ -117,11 +120,12 @@ impl World {
             outbound: outbound::Client::new(loopback, &[]).unwrap(),
             dashboard: server::Dashboard::new(&[], false),
             tracer: None,
+            history_readers: server::HistoryReaders::Owner,
         };
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         loops::start(serve(vec![Listener::new(socket, None)], Arc::new(App::new(parts)), stop.subscribe()));
-        Self { address, store, receiver: receiver().await, issuers, stop }
+        Self { address, store, history, receiver: receiver().await, issuers, stop }
     }
 
     fn issuer(&self, tenant: TenantId) -> &Issuer {

@@ -99,7 +99,7 @@ fn an_explanation_names_every_input_the_rule_and_what_lost_to_what() {
 }
 
 #[test]
-fn an_explanation_is_given_for_instants_to_come_and_back_to_the_last_change_and_refused_before() {
+fn an_explanation_is_given_for_instants_to_come_and_for_those_that_have_passed() {
     let server = shared();
     let user = server.new_user();
     let me = Caller::user(&server, &user);
@@ -116,13 +116,73 @@ fn an_explanation_is_given_for_instants_to_come_and_back_to_the_last_change_and_
     );
     let zoned = me.get(&path("2030-01-07T10:10:00%2B02:00")).json();
     assert_eq!((&zoned["activity"], &zoned["nextChange"]["activity"]), (&json!("Away"), &json!("Offline")));
-    let past = me.get(&path("2030-01-07T07:59:59Z"));
-    assert_refused(&past, 400, "InvalidArgument");
-    assert!(past.text().contains("2030-01-07T08:00:00.0000000Z"), "{}", past.text());
+    // Nobody had written anything: the history of an emulator knows.
+    let past = me.get(&path("2030-01-07T07:59:59Z")).json();
+    assert_eq!((&past["rule"], &past["at"]), (&json!("noSession"), &json!("2030-01-07T07:59:59.0000000Z")));
     for at in ["yesterday", "2030-13-01T00:00:00Z", "", "2030-01-07T08:00:00"] {
         assert_refused(&me.get(&path(at)), 400, "InvalidArgument");
     }
     assert_refused(&me.get(&path(MONDAY).replace("at=", "when=")), 400, "InvalidArgument");
+}
+
+#[test]
+fn a_history_tells_what_was_shown_how_long_and_explains_instants_that_have_passed() {
+    let server = Server::dev();
+    server.freeze_at(MONDAY);
+    let me = Caller::user(&server, USER_A);
+    let app = Caller::application(&server);
+    assert_eq!(app.set(USER_A, "Available", "Available", "PT30M").status, 200);
+    server.advance("PT20M");
+    let preferred =
+        json!({ "availability": "DoNotDisturb", "activity": "DoNotDisturb", "expirationDuration": "PT5M" });
+    assert_eq!(me.post("/v1.0/me/presence/setUserPreferredPresence", &preferred).status, 200);
+    server.advance("PT40M");
+    let own = format!("/_presenced/v1/users/{USER_A}/presence");
+    let history = me.get(&format!("{own}/history?from=2030-01-07T07:50:00Z")).json();
+    let shown: Vec<(&str, &str)> = history["shown"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stretch| (&stretch["from"].as_str().unwrap()[11..16], stretch["activity"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("07:50", "Offline"),
+            ("08:00", "Available"),
+            ("08:05", "AvailableInactive"),
+            ("08:10", "Away"),
+            ("08:20", "DoNotDisturb"),
+            ("08:25", "Away"),
+            ("08:30", "Offline"),
+        ]
+    );
+    let total = |activity: &str| {
+        let totals = history["totals"].as_array().unwrap();
+        totals.iter().find(|total| total["activity"] == activity).unwrap()["seconds"].clone()
+    };
+    assert_eq!((total("Away"), total("Offline")), (json!(900.0), json!(2400.0)));
+    assert_eq!((&history["isPartial"], &history["knownFrom"]), (&json!(false), &history["from"]));
+    let writes = history["writes"].as_array().unwrap();
+    assert_eq!(
+        (&writes[0]["applicationName"], &writes[0]["user"]),
+        (&json!("Demo application"), &Value::Null)
+    );
+    assert_eq!(
+        (&writes[1]["userName"], &writes[1]["action"]),
+        (&json!("Ana Fuentes"), &json!("setUserPreferredPresence"))
+    );
+    for (at, activity, rule) in [
+        ("08:07:00", "AvailableInactive", "strongestSession"),
+        ("08:24:59", "DoNotDisturb", "preferredPresence"),
+        ("08:25:00", "Away", "strongestSession"),
+        ("07:59:59", "Offline", "noSession"),
+    ] {
+        let at = format!("2030-01-07T{at}Z");
+        assert_eq!(me.get(&format!("{own}/history?at={at}")).json()["activity"], activity, "{at}");
+        let explained = me.get(&format!("{own}/explanation?at={at}")).json();
+        assert_eq!((&explained["activity"], &explained["rule"]), (&json!(activity), &json!(rule)), "{at}");
+    }
 }
 
 #[test]

@@ -1,11 +1,11 @@
 // The board: everybody, as they are shown now. Only the cards that can be seen exist as elements, and however many changes
 // come, there is one pass over the people and one over the cards in each frame.
 
-import { KINDS, clockTime, field, h, kindOf, mark, pairWords, say, select, words } from './dom.js';
+import { KINDS, avatar, clockTime, drawAvatar, field, h, kindOf, mark, pairWords, say, select, words } from './dom.js';
 import { fold } from './people.js';
 
 /** Narrowest card, in `rem`. */
-const CARD_WIDTH = 15;
+const CARD_WIDTH = 17;
 /** Rows drawn beyond each edge of the window, so that scrolling meets cards that are there. */
 const OVERSCAN = 4;
 /** How long a card shows that it has just changed, in milliseconds. */
@@ -28,6 +28,8 @@ export function board(people) {
     change: () => { view.group = group.value; changed(); },
   });
   group.value = view.group;
+  // The chips say the same in numbers.
+  const shares = new Map(KINDS.map((kind) => [kind, h('span', { class: `share ${kind}` })]));
   const summary = h('p', { class: 'summary', id: 'summary', role: 'status' });
   const list = h('div', { class: 'cards', role: 'list', 'aria-label': 'People', 'aria-describedby': 'keys', keydown: onKey, focusin: onFocus });
   const probe = h('div', { class: 'probe', 'aria-hidden': 'true' }, h('div', { class: 'card' }), h('h2', { class: 'group' }, 'x'));
@@ -36,6 +38,7 @@ export function board(people) {
     h('div', { class: 'tools', role: 'search' },
       field('Search', search), field('Group by', group),
       h('div', { class: 'chips', role: 'group', 'aria-label': 'Show only' }, chips)),
+    h('div', { class: 'shares', 'aria-hidden': 'true' }, [...shares.values()]),
     summary,
     h('p', { id: 'keys', class: 'hidden' }, 'Arrow keys move between people, Enter opens one.'),
     list, probe);
@@ -191,20 +194,22 @@ export function board(people) {
     if (!element) {
       const name = h('bdi', { class: 'name' });
       const says = h('span', { class: 'says' });
+      const face = avatar(person);
       const link = h('a', { class: 'card', href: `#/person/${encodeURIComponent(person.id)}`, 'data-id': person.id },
-        mark(person.availability), h('span', { class: 'text' }, name, says));
+        face, h('span', { class: 'text' }, name, says));
       element = h('div', { role: 'listitem', class: 'place' }, link);
-      Object.assign(element, { link, name, says, version: -1, seen: 0 });
+      Object.assign(element, { link, face, name, says, version: -1, seen: null });
       cards.set(person.id, element);
     }
-    const { link, name, says } = element;
+    const { link, face, name, says } = element;
     if (element.version !== person.version) {
-      if (element.version >= 0 && element.seen !== person.number) flash(element);
+      // The first that is heard of somebody is no change.
+      if (element.seen && element.seen !== person.number) flash(element);
       element.version = person.version;
       element.seen = person.number;
       say(name, person.name);
       link.title = [person.name, person.title, person.department, person.upn].filter(Boolean).join('\n');
-      link.firstChild.className = `mark ${kindOf(person.availability)}`;
+      drawAvatar(face, person);
       say(says, pairWords(person) + (person.since ? ` · ${clockTime(person.since)}` : ''));
     }
     element.setAttribute('aria-posinset', String(index + 1));
@@ -244,7 +249,10 @@ export function board(people) {
       const kind = kindOf(person.availability);
       numbers.set(kind, numbers.get(kind) + 1);
     }
-    for (const [kind, number] of numbers) say(counts.get(kind), String(number));
+    for (const [kind, number] of numbers) {
+      say(counts.get(kind), String(number));
+      shares.get(kind).style.flexGrow = String(number);
+    }
     chips.forEach((chip, at) => { chip.hidden = KINDS[at] === 'PresenceUnknown' && numbers.get(KINDS[at]) === 0; });
     say(summary, summarise());
   }

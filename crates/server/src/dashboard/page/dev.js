@@ -3,7 +3,7 @@
 import { GRAPH, OWN, ask, call } from './api.js';
 import { clockTime, duration, field, h, mark, pairWords, say, select, theirs, time, words } from './dom.js';
 import { fold } from './people.js';
-import { table } from './person.js';
+import { inTable, table } from './timeline.js';
 import { emulatorToken } from './sign-in.js';
 
 /** How often to ask for the clock and the journal, in milliseconds. */
@@ -208,11 +208,12 @@ function outcome(header) {
 
 /** What clients asked of Graph, newest first. */
 function journal() {
-  const rows = h('tbody');
+  const columns = ['At', 'Request', 'Answer', 'Took'];
+  const rows = h('tbody', { role: 'rowgroup' });
   const problemsOnly = h('input', { type: 'checkbox', change: filter });
-  const root = h('section', {}, h('h2', {}, 'Requests'),
+  const root = h('section', { class: 'journal' }, h('h2', {}, 'Requests'),
     h('label', { class: 'check' }, problemsOnly, ' only those that were refused'),
-    table('What clients asked of Graph', ['At', 'Request', 'Answer', 'Took'], []));
+    table('What clients asked of Graph', columns, []));
   root.querySelector('tbody').replaceWith(rows);
   let next = 0;
 
@@ -237,14 +238,14 @@ function journal() {
 
   function row(entry) {
     const bodies = [['Sent', entry.requestBody], ['Answered', entry.responseBody]].filter(([, text]) => text);
-    return h('tr', { 'data-ok': entry.status < 400 ? 'yes' : 'no' },
+    return inTable(h('tr', { 'data-ok': entry.status < 400 ? 'yes' : 'no' },
       h('td', {}, time(entry.at)),
       h('td', {}, h('details', {},
         h('summary', {}, h('b', {}, entry.method), ' ', theirs(entry.path)),
         h('p', { class: 'says' }, `request-id ${entry.requestId}${entry.application ? `, application ${entry.application}` : ''}`),
         bodies.map(([label, text]) => [h('p', { class: 'says' }, label), h('pre', {}, pretty(text))]))),
       h('td', { class: entry.status < 400 ? null : 'problem' }, String(entry.status), entry.outcome ? ` ${entry.outcome.split(';')[0]}` : ''),
-      h('td', {}, `${entry.milliseconds} ms`));
+      h('td', {}, `${entry.milliseconds} ms`)), columns);
   }
 
   return { root, refresh };

@@ -46,6 +46,30 @@ export function kindOf(availability) {
 /** The mark of an availability. Its words stand beside it. */
 export const mark = (availability) => h('span', { class: `mark ${kindOf(availability)}`, 'aria-hidden': 'true' });
 
+const LETTERS = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
+
+/** The first letters of the first and the last word of a name. */
+function initials(name) {
+  const words = name.trim().split(/\s+/u).filter((word) => /[\p{L}\p{N}]/u.test(word));
+  const ends = words.length > 1 ? [words[0], words.at(-1)] : words;
+  const first = (word) => LETTERS.segment(word.replace(/^[^\p{L}\p{N}]+/u, ''))[Symbol.iterator]().next().value?.segment ?? '';
+  return ends.map(first).join('').toLocaleUpperCase();
+}
+
+/** A person's initials in the colour of their availability, with its mark. Name and words stand beside it. */
+export function avatar(person) {
+  const element = h('span', { class: 'avatar', 'aria-hidden': 'true' }, h('bdi'), h('span', { class: 'mark' }));
+  drawAvatar(element, person);
+  return element;
+}
+
+export function drawAvatar(element, person) {
+  const kind = kindOf(person.availability);
+  element.className = `avatar ${kind}`;
+  say(element.firstChild, initials(person.name ?? ''));
+  element.lastChild.className = `mark ${kind}`;
+}
+
 const TIME = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const DAY = new Intl.DateTimeFormat(undefined, {
   weekday: 'short', day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit',

@@ -1,7 +1,9 @@
 // One person: how they are shown, why, and what is ahead. A time line for the eye, and the same as a list.
 
-import { clockTime, duration, field, h, kindOf, mark, pairWords, say, theirs, time, words } from './dom.js';
-import { lanes, nameOf, outlook, span } from './outlook.js';
+import { avatar, drawAvatar, duration, field, h, mark, pairWords, say, theirs, time, words } from './dom.js';
+import { history } from './history.js';
+import { lanes, nameOf, outlook } from './outlook.js';
+import { table, timeline } from './timeline.js';
 
 /** How often to ask again: a session that is hidden comes and goes without a change of what is shown. In milliseconds. */
 const REFRESH = 10_000;
@@ -12,15 +14,20 @@ export function person(people, id) {
   const name = h('bdi');
   const heading = h('h1', { tabindex: '-1' }, name);
   const shown = h('p', { class: 'shown', 'aria-live': 'polite' });
+  const detail = h('p', { class: 'says detail' });
+  const face = avatar({ name: '', availability: 'PresenceUnknown' });
   const problem = h('p', { class: 'problem', role: 'alert' });
   const body = h('div');
+  const past = history(id);
+  // The server's now, as last heard: the clock of an emulator is another one than the browser's.
+  let latest = null;
   const at = h('input', { type: 'datetime-local', step: '1', change: () => refresh() });
   const now = h('button', { type: 'button', click: () => { at.value = ''; refresh(); } }, 'Now');
   const root = h('div', { class: 'person' },
-    h('p', {}, h('a', { href: '#/' }, 'All people')),
-    heading, shown, problem,
-    h('div', { class: 'tools' }, field('Explain the instant', at), now),
-    body);
+    h('p', { class: 'back' }, h('a', { href: '#/' }, 'All people')),
+    h('div', { class: 'headline' }, face, h('div', { class: 'text' }, heading, shown, detail),
+      h('div', { class: 'tools' }, field('Explain the instant', at), now)),
+    problem, body, past.root);
   const view = { root, title: 'Person', shown: refresh, close };
 
   let timer = null;
@@ -36,6 +43,8 @@ export function person(people, id) {
   function sayName() {
     const known = people.byId.get(id);
     say(name, known?.name ?? id);
+    say(detail, [known?.title, known?.department, known?.upn].filter(Boolean).join(' · '));
+    if (known) drawAvatar(face, { ...known, availability: face.availability ?? known.availability });
     view.title = known?.name ?? 'Person';
     if (root.isConnected) document.title = `${view.title} · presenced`;
   }
@@ -53,7 +62,11 @@ export function person(people, id) {
     isAsking = true;
     try {
       const instant = at.value ? new Date(at.value).toISOString() : null;
-      draw(await outlook(id, instant));
+      const steps = await outlook(id, instant);
+      const instantOf = Date.parse(steps[0].at);
+      if (!instant) latest = instantOf;
+      redraw(steps);
+      await past.refresh(instant ? Math.min(instantOf, latest ?? instantOf) : instantOf);
       say(problem, '');
     } catch (error) {
       say(problem, error.message);
@@ -66,16 +79,33 @@ export function person(people, id) {
     }
   }
 
+  /** Draws anew, and leaves the keyboard and what was scrolled where they are. */
+  function redraw(steps) {
+    const regions = () => [...body.querySelectorAll('[role=region]')];
+    const places = new Map(regions().map((region) => [region.getAttribute('aria-label'), region.scrollLeft]));
+    const focused = body.contains(document.activeElement) ? document.activeElement.getAttribute('aria-label') : null;
+    draw(steps);
+    for (const region of regions()) {
+      const label = region.getAttribute('aria-label');
+      region.scrollLeft = places.get(label) ?? 0;
+      if (focused === label) region.focus({ preventScroll: true });
+    }
+  }
+
   function draw(steps) {
     const [first] = steps;
     const said = pairWords(first);
+    face.availability = first.availability;
+    drawAvatar(face, { name: people.byId.get(id)?.name ?? '', availability: first.availability });
     if (shown.dataset.said !== said) {
       shown.dataset.said = said;
-      shown.replaceChildren(mark(first.availability), h('strong', {}, said));
+      shown.replaceChildren(h('strong', {}, said));
     }
     body.replaceChildren(
-      h('h2', {}, 'Why'), why(first),
-      h('h2', {}, 'What is ahead'), ahead(first), timeline(steps), list(steps),
+      h('div', { class: 'answers' },
+        h('section', {}, h('h2', {}, 'Why'), why(first)),
+        h('section', {}, h('h2', {}, 'What is ahead'), ahead(first))),
+      timeline(steps), list(steps),
       h('h2', {}, 'What was asked for'), inputs(first));
   }
 
@@ -107,50 +137,6 @@ function ahead({ nextChange, at }) {
   const wait = duration(Date.parse(nextChange.at) - Date.parse(at));
   return h('p', { class: 'next' }, mark(nextChange.availability), ` ${pairWords(nextChange)} at `, time(nextChange.at, at),
     `, in ${wait}, unless somebody writes.`);
-}
-
-/** Bars over time: a lane for what is shown, for the preferred presence, and for each session. */
-function timeline(steps) {
-  const [from, now, to] = span(steps);
-  const percent = (instant) => Math.min(100, Math.max(0, ((instant - from) / (to - from)) * 100));
-  const place = (element, start, end) => {
-    element.style.insetInlineStart = `${percent(start)}%`;
-    element.style.width = `${Math.max(0, percent(end) - percent(start))}%`;
-    return element;
-  };
-  const rows = lanes(steps).map((lane) => {
-    const bars = lane.segments.filter((segment) => segment.from < to).map((segment) => {
-      const until = segment.to ? `until ${clockTime(segment.to, now)}` : 'with no end in sight';
-      const label = pairWords(segment.pair);
-      const kinds = `bar ${kindOf(segment.pair.availability)} ${segment.isShown ? 'wins' : 'loses'} ${(segment.to ?? Infinity) > to ? 'on' : ''}`;
-      return place(h('div', { class: kinds, title: `${label}, ${until}` }, h('span', {}, label)), segment.from, segment.to ?? to);
-    });
-    // How a session looked before now is history; that it was there is not.
-    if (lane.since) bars.unshift(place(h('div', { class: 'bar past', title: `since ${clockTime(lane.since, now)}` }), Date.parse(lane.since), now));
-    return h('div', { class: `lane ${lane.key === 'shown' ? 'first' : ''}` },
-      h('div', { class: 'lane-name' }, theirs(lane.label), lane.note ? h('small', {}, ` ${lane.note}`) : ''),
-      h('div', { class: 'track' }, bars));
-  });
-  const line = h('div', { class: 'now', title: 'this instant' });
-  line.style.insetInlineStart = `${percent(now)}%`;
-  const ticks = ticksBetween(from, to).map((instant) => {
-    const tick = h('span', { class: 'tick' }, clockTime(instant, now).replace(/:00$/, ''));
-    tick.style.insetInlineStart = `${percent(instant)}%`;
-    return tick;
-  });
-  return h('div', { class: 'timeline', role: 'img', 'aria-label': 'Time line; the same is in the list below.' },
-    rows, h('div', { class: 'lane axis' }, h('div', { class: 'lane-name' }), h('div', { class: 'track' }, ticks, line)));
-}
-
-/** Round instants, four to eight of them. */
-function ticksBetween(from, to) {
-  const MINUTE = 60_000;
-  const sizes = [1, 2, 5, 10, 15, 30, 60, 120, 240, 480, 1440, 2880, 10_080, 43_200].map((minutes) => minutes * MINUTE);
-  const size = sizes.find((size) => (to - from) / size <= 6) ?? sizes.at(-1);
-  const offset = new Date(from).getTimezoneOffset() * MINUTE;
-  const list = [];
-  for (let at = Math.ceil((from - offset) / size) * size + offset; at < to; at += size) list.push(at);
-  return list;
 }
 
 /** The time line as a table. */
@@ -210,12 +196,4 @@ function others({ at, preferredPresence: preferred, outOfOffice: away, statusMes
     : h('span', {}, words(location.workLocationType), location.placeId ? [' at ', theirs(location.placeId)] : '', ` (${location.source})`)));
   list.push(entry('Sequence number', sequenceNumber));
   return list;
-}
-
-/** A table that scrolls by itself on a narrow screen, and can be scrolled with the keyboard. */
-export function table(caption, columns, rows) {
-  return h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption },
-    h('table', {}, h('caption', {}, caption),
-      h('thead', {}, h('tr', {}, columns.map((column) => h('th', { scope: 'col' }, column)))),
-      h('tbody', {}, rows)));
 }

@@ -3,7 +3,7 @@
 
 import { GRAPH, OWN, Refusal, call, session, settings } from './api.js';
 import { h, say, theirs, time } from './dom.js';
-import { table } from './person.js';
+import { table } from './timeline.js';
 import { emulatorToken } from './sign-in.js';
 
 /** How often to ask again, in milliseconds. */
