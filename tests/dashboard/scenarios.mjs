@@ -154,7 +154,8 @@ const scenarios = {
       await page.goto(server.page);
       await page.getByRole('button', { name: 'Sign in to Example' }).click();
       // The issuer's own page, on which one chooses who one is.
-      await page.getByRole('button', { name: /Bruno Keller/ }).click();
+      await page.getByRole('radio', { name: 'Bruno Keller' }).check();
+      await page.getByRole('button', { name: 'Sign in and agree' }).click();
       await says(page.locator('.me'), 'Bruno Keller');
       await says(card(page, ANA), 'Busy, in a call');
       ok(!page.url().includes('code='), `the code does not stay in the address: ${page.url()}`);
