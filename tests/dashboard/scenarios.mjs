@@ -52,15 +52,17 @@ const scenarios = {
     };
     await python('Available', 'Available');
     await says(card(page, BRUNO), 'Available');
-    // The clock is moved in the page itself, and the board fades; the person's page says why.
-    await page.getByRole('link', { name: 'Emulator' }).click();
-    await page.getByRole('button', { name: '+5 min' }).click();
-    await says(page.locator('.said').first(), 'Moved by 5 min.');
-    await page.getByRole('link', { name: 'People' }).click();
+    // The clock is moved beside the board, and the board fades; the person's page says why.
+    await page.locator('summary', { hasText: 'Clock' }).click();
+    await says(page.locator('#clock'), '08:00:00');
+    await page.getByLabel('Minutes to move').press('ArrowRight');
+    await page.getByRole('button', { name: 'Move by 6 min' }).click();
+    await says(page.locator('.said').first(), 'Moved by 6 min.');
+    await says(page.locator('#clock'), '08:06:00');
     await says(card(page, BRUNO), 'Available, available inactive');
     await card(page, BRUNO).click();
     await says(page.locator('.why'), 'The only presence session, of Demo application, says so.');
-    await says(page.locator('.next'), 'Away at 08:10:00, in 5 min, unless somebody writes.');
+    await says(page.locator('.next'), 'Away at 08:10:00, in 4 min, unless somebody writes.');
     await python('Busy', 'InACall');
     await says(page.locator('.shown'), 'Busy, in a call');
     return page;

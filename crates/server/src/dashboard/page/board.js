@@ -1,6 +1,8 @@
 // The board: everybody, as they are shown now. Only the cards that can be seen exist as elements, and however many changes
 // come, there is one pass over the people and one over the cards in each frame.
 
+import { settings } from './api.js';
+import { clockTools } from './dev.js';
 import { KINDS, avatar, clockTime, drawAvatar, field, h, kindOf, mark, pairWords, say, select, words } from './dom.js';
 import { fold } from './people.js';
 
@@ -30,6 +32,10 @@ export function board(people) {
   group.value = view.group;
   // The chips say the same in numbers.
   const shares = new Map(KINDS.map((kind) => [kind, h('span', { class: `share ${kind}` })]));
+  // In an emulator: move the clock and watch the board fade.
+  const clock = settings.emulator ? clockTools() : null;
+  const clockFold = clock && h('details', { class: 'clock-fold', toggle: () => { if (clockFold.open) clock.refresh(); changed(); } },
+    h('summary', {}, 'Clock'), clock.root);
   const summary = h('p', { class: 'summary', id: 'summary', role: 'status' });
   const list = h('div', { class: 'cards', role: 'list', 'aria-label': 'People', 'aria-describedby': 'keys', keydown: onKey, focusin: onFocus });
   const probe = h('div', { class: 'probe', 'aria-hidden': 'true' }, h('div', { class: 'card' }), h('h2', { class: 'group' }, 'x'));
@@ -38,6 +44,7 @@ export function board(people) {
     h('div', { class: 'tools', role: 'search' },
       field('Search', search), field('Group by', group),
       h('div', { class: 'chips', role: 'group', 'aria-label': 'Show only' }, chips)),
+    clockFold,
     h('div', { class: 'shares', 'aria-hidden': 'true' }, [...shares.values()]),
     summary,
     h('p', { id: 'keys', class: 'hidden' }, 'Arrow keys move between people, Enter opens one.'),
@@ -305,6 +312,7 @@ export function board(people) {
     shown: () => { measure(); changed(); },
     close: () => {
       stopListening();
+      clock?.close();
       resize.disconnect();
       removeEventListener('scroll', onScroll);
       cancelAnimationFrame(frame);

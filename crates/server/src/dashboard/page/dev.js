@@ -48,30 +48,44 @@ function attempt(message, work) {
 }
 
 function clock(people) {
-  const shown = h('output', { class: 'clock', id: 'clock' });
-  const state = h('span', { class: 'says' });
-  const message = h('p', { role: 'status', class: 'said' });
-  const slider = h('input', { type: 'range', min: '1', max: '240', value: '5', input: sayAmount });
-  const amount = h('button', { type: 'button', class: 'primary', click: attempt(message, () => advance(slider.value * 60)) });
-  const freeze = h('button', { type: 'button', click: attempt(message, toggle) });
+  const tools = clockTools();
   const changes = h('ol', { class: 'changes', 'aria-label': 'Latest changes' });
-  let known = null;
-  const button = (label, seconds) =>
-    h('button', { type: 'button', click: attempt(message, () => advance(seconds)) }, label);
-  const root = h('section', {},
-    h('h2', {}, 'Clock'),
-    h('p', { class: 'clock-line' }, shown, state),
-    h('div', { class: 'tools' },
-      button('+1 min', 60), button('+5 min', 300), button('+1 h', 3600), button('+1 day', 86_400), freeze),
-    h('div', { class: 'tools' }, field('Minutes to move', slider), amount),
-    message,
-    h('h3', {}, 'Latest changes'), changes, h('p', { class: 'says empty' }, 'Move the clock, or set a presence below.'));
+  const root = h('section', { class: 'halves' },
+    h('div', {}, h('h2', {}, 'Clock'), tools.root),
+    h('div', {}, h('h2', {}, 'Latest changes'), changes, h('p', { class: 'says empty' }, 'Move the clock, or set a presence below.')));
   const stopListening = people.listen((person) => {
     if (!person) return;
     changes.prepend(h('li', {}, time(person.since), ' ', mark(person.availability), ' ',
       h('a', { href: `#/person/${encodeURIComponent(person.id)}` }, theirs(person.name)), ` ${pairWords(person)}`));
     while (changes.children.length > CHANGE_ROWS) changes.lastChild.remove();
   });
+  return {
+    root,
+    refresh: tools.refresh,
+    close: () => {
+      stopListening();
+      tools.close();
+    },
+  };
+}
+
+/** The emulator's clock, with what moves it. */
+export function clockTools() {
+  const shown = h('output', { class: 'clock', id: 'clock' });
+  const state = h('span', { class: 'says' });
+  const message = h('p', { role: 'status', class: 'said' });
+  const slider = h('input', { type: 'range', min: '1', max: '240', value: '5', input: sayAmount });
+  const amount = h('button', { type: 'button', class: 'primary', click: attempt(message, () => advance(slider.value * 60)) });
+  const freeze = h('button', { type: 'button', click: attempt(message, toggle) });
+  let known = null;
+  const button = (label, seconds) =>
+    h('button', { type: 'button', click: attempt(message, () => advance(seconds)) }, label);
+  const root = h('div', { class: 'clock-tools', role: 'group', 'aria-label': 'Clock' },
+    h('p', { class: 'clock-line' }, shown, state),
+    h('div', { class: 'tools' },
+      button('+1 min', 60), button('+5 min', 300), button('+1 h', 3600), button('+1 day', 86_400), freeze),
+    h('div', { class: 'tools' }, field('Minutes to move', slider), amount),
+    message);
   const ticking = setInterval(draw, 250);
   sayAmount();
 
@@ -108,10 +122,7 @@ function clock(people) {
   return {
     root,
     refresh: () => call(`${OWN}/clock`).then(take).catch(() => {}),
-    close: () => {
-      stopListening();
-      clearInterval(ticking);
-    },
+    close: () => clearInterval(ticking),
   };
 }
 
