@@ -62,7 +62,15 @@ impl Engine {
         let current = self.store.load(&[user]).await?.pop().unwrap_or_default();
         let page = history.read(user, from, to, HISTORY_READ_MAX).await?;
         let now = self.clock.now();
-        let is_first = page.entries.first().is_some_and(|entry| entry.version == FIRST_VERSION);
+        let first = match page.entries.first() {
+            Some(entry) => Some(entry.version),
+            // Nothing was written before the end of the period, or it is forgotten: what was written after it tells.
+            None => {
+                let later = history.read(user, to, Timestamp::MAX, HISTORY_READ_MAX).await?;
+                later.entries.first().map(|entry| entry.version)
+            }
+        };
+        let is_first = first == Some(FIRST_VERSION);
         let beginning = is_first.then(UserPresence::default);
         Ok(Some(Past {
             entries: page.entries,

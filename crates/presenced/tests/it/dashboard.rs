@@ -94,6 +94,11 @@ fn a_persons_history_is_a_strip_with_the_time_in_each_state_and_who_wrote() {
 }
 
 #[test]
+fn board_and_person_fit_telephones_and_walls_in_light_and_dark() {
+    passes("screens");
+}
+
+#[test]
 fn a_persons_page_tells_why_they_are_shown_so_and_draws_what_is_ahead() {
     passes("person_page");
 }

@@ -29,9 +29,10 @@ export function words(text) {
 
 /** What is shown of a pair: the activity where it says more. */
 export function pairWords(pair) {
-  const availability = words(pair.availability);
-  const activity = words(pair.activity);
-  return activity && activity !== availability ? `${availability}, ${activity.toLowerCase()}` : availability;
+  const { availability, activity } = pair;
+  // AvailableInactive is Available, inactive.
+  const more = activity?.startsWith(availability) ? activity.slice(availability.length) : activity;
+  return more ? `${words(availability)}, ${words(more).toLowerCase()}` : words(availability);
 }
 
 /** The kinds of availability that are told apart by colour and shape, in the order of the board. */

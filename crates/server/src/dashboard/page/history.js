@@ -82,7 +82,7 @@ function strip(past) {
   }
   const bars = parts.map(({ stretch, start, end }) => {
     const label = `${pairWords(stretch)}, ${clockTime(stretch.from, past.to)} to ${clockTime(stretch.to, past.to)}`;
-    const bar = h('div', { class: `bar was ${kindOf(stretch.availability)}`, title: label }, h('span', {}, pairWords(stretch)));
+    const bar = h('div', { class: `bar ${kindOf(stretch.availability)} ${/(Inactive|Idle)$/.test(stretch.activity) ? 'inactive' : ''}`, title: label }, h('span', {}, pairWords(stretch)));
     bar.style.insetInlineStart = `${start * 100}%`;
     bar.style.width = `${Math.max(end - start, SLIVER) * 100}%`;
     return bar;
