@@ -71,7 +71,7 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     let engine = Engine::new(Arc::new(measured), clock.clone());
     let (engine, history) = match in_memory {
         true => (engine, None),
-        false => with_history(engine, &config)?,
+        false => with_history(engine, &config, &directory).await?,
     };
     let engine = Arc::new(engine);
     let mut sign_ins = Vec::new();
@@ -200,12 +200,24 @@ pub(crate) const HISTORY_FOLDER: &str = "history";
 
 /// The engine, keeping a history where the configuration says so. Where it does not say so any more, what was kept is still
 /// forgotten: with its user, and when its time has come.
-fn with_history(engine: Engine, config: &Config) -> anyhow::Result<(Engine, Option<Arc<dyn History>>)> {
+async fn with_history(
+    engine: Engine,
+    config: &Config,
+    directory: &Directory,
+) -> anyhow::Result<(Engine, Option<Arc<dyn History>>)> {
     let folder = config.data_dir.join(HISTORY_FOLDER);
     if !config.history.enabled && !folder.is_dir() {
         return Ok((engine, None));
     }
-    let history: Arc<dyn History> = Arc::new(open_history(&folder, config.history.retention())?);
+    let history = open_history(&folder, config.history.retention())?;
+    // Whoever was taken out of the configuration is deleted as well as anybody; a tenant that is missing may be a mistake.
+    for user in history.users().await? {
+        if directory.tenant(user.tenant).is_some_and(|tenant| tenant.user(user.user).is_none()) {
+            history.forget(user).await?;
+            tracing::info!(tenant = %user.tenant, user = %user.user, "the history of a user who is gone was erased");
+        }
+    }
+    let history: Arc<dyn History> = Arc::new(history);
     if config.history.enabled {
         return Ok((engine.keeping(history.clone()), Some(history)));
     }

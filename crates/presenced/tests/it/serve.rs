@@ -231,6 +231,19 @@ fn no_history_is_kept_unless_asked_for_and_then_it_survives_a_kill_and_a_backup(
     run(["restore", "--from", backup.path().to_str().unwrap()]);
     server.restart();
     assert_eq!(writes(&server), ["InACall", "InAConferenceCall", "InACall"], "as it was then");
+
+    // Whoever is taken out of the configuration is gone from the history, too.
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    let users = server.folder.path().join("users.csv");
+    let ana = std::fs::read_to_string(&users).unwrap();
+    std::fs::write(&users, ana.replace(USER_A, "66825e03-7ef5-42da-9069-724602c31f6b")).unwrap();
+    server.restart();
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    std::fs::write(&users, &ana).unwrap();
+    server.restart();
+    assert_eq!(writes(&server), [""; 0]);
 }
 
 #[test]

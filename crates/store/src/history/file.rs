@@ -7,6 +7,7 @@
 //! - Who is forgotten is overwritten with zeros, in every segment, before the answer.
 //! - Damage is named, and never read as an entry.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -217,6 +218,16 @@ impl FileHistory {
         Ok(copied)
     }
 
+    /// Everybody of whom something is kept.
+    ///
+    /// # Errors
+    /// [`StoreError`] when an index cannot be read.
+    pub async fn users(&self) -> Result<BTreeSet<UserKey>, StoreError> {
+        let shared = self.shared.clone();
+        let outcome = tokio::task::spawn_blocking(move || shared.users()).await;
+        outcome.map_err(|error| StoreError::Unavailable(format!("the history: {error}")))?
+    }
+
     async fn ask(&self, request: impl FnOnce(Reply) -> Request) -> Result<(), StoreError> {
         let closed = || StoreError::Unavailable("the history is closed".into());
         let queue = self.queue.as_ref().ok_or_else(closed)?;
@@ -340,6 +351,18 @@ impl Shared {
             }
         }
         Ok(false)
+    }
+
+    fn users(&self) -> Result<BTreeSet<UserKey>, StoreError> {
+        let _shared = self.erasing.read();
+        let mut users = BTreeSet::new();
+        for number in self.numbers() {
+            match self.memory_of(number) {
+                Some((_, heads)) => users.extend(heads.into_keys()),
+                None => users.extend(Index::open(&*self.disk, number)?.heads()?.into_keys()),
+            }
+        }
+        Ok(users)
     }
 
     pub(super) fn numbers(&self) -> Vec<u64> {

@@ -194,6 +194,7 @@ fn who_is_forgotten_is_in_no_file_any_more_and_comes_back_without_a_past() {
             files.filter(|bytes| bytes.windows(pattern.len()).any(|found| *found == pattern)).count()
         };
         history.trim(second(BASE)).await.unwrap();
+        assert_eq!(history.users().await.unwrap(), (0..USERS).map(user).collect());
         assert!(traces(&disk) >= 4, "segments and indexes name the user before");
         history.forget(gone).await.unwrap();
         assert_eq!(traces(&disk), 0);
@@ -202,6 +203,7 @@ fn who_is_forgotten_is_in_no_file_any_more_and_comes_back_without_a_past() {
             drop(history);
             open(&disk.kill()).unwrap()
         };
+        assert_eq!(history.users().await.unwrap().len() as u64, USERS - 1);
         assert_eq!(recovery.damaged, 0, "an erased entry is none that is damaged");
         assert_eq!(all(&history, 1).await.unwrap(), []);
         assert_eq!(all(&history, 2).await.unwrap(), others);
