@@ -131,6 +131,7 @@ impl App {
         changeable(&old, id)?;
         drop_application(self.engine.store().as_ref(), tenant, id).await?;
         self.put_tenant(tenant, old.without_application(id));
+        self.end_subscriptions(tenant, |of| of.app == id).await;
         audit(request.visitor, tenant, "remove application", &id.to_string());
         Ok(no_content())
     }

@@ -124,6 +124,7 @@ impl App {
         directory.remove(id);
         self.replace_directory(directory);
         let gone = async {
+            self.end_subscriptions(id, |_| true).await;
             for user in old.users() {
                 self.forget_user(presence::UserKey { tenant: id, user: user.id }).await?;
             }

@@ -1,5 +1,8 @@
 //! Changes of a tenant's users, for the admin API and for SCIM alike.
 
+use std::collections::HashSet;
+
+use engine::notify::Subscription;
 use graph::GraphError;
 use graph::user::User;
 use presence::{TenantId, UserId, UserKey};
@@ -39,6 +42,7 @@ impl App {
         let new = old.with_users(users.iter().cloned())?;
         keep_users(self.engine.store().as_ref(), tenant, &users).await?;
         self.put_tenant(tenant, new);
+        self.end_those_of_disabled(tenant, &users).await;
         let object =
             if let [user] = &users[..] { user.id.to_string() } else { format!("{} users", users.len()) };
         audit(visitor, tenant, "put users", &object);
@@ -60,6 +64,7 @@ impl App {
         let new = old.with_users([user.clone()])?;
         keep_users(self.engine.store().as_ref(), tenant, std::slice::from_ref(&user)).await?;
         self.put_tenant(tenant, new);
+        self.end_those_of_disabled(tenant, std::slice::from_ref(&user)).await;
         audit(visitor, tenant, "change user", &id.to_string());
         Ok(user)
     }
@@ -95,13 +100,28 @@ impl App {
     /// Drops everything that is kept of a user who is no longer in the directory. The one place for it: whatever keeps
     /// something of a user by its own means is told here.
     pub(crate) async fn forget_user(&self, user: UserKey) -> Result<(), Refusal> {
-        for subscription in self.notifier.list_all(Some(user.tenant), None, usize::MAX) {
-            if subscription.delegated == Some(user.user) {
+        self.end_subscriptions(user.tenant, |of| of.delegated == Some(user.user)).await;
+        Ok(self.engine.forget(user).await?)
+    }
+
+    /// Ends subscriptions whose owner may no longer have them, and tells the owner where that was asked for.
+    pub(super) async fn end_subscriptions(&self, tenant: TenantId, is_over: impl Fn(&Subscription) -> bool) {
+        for subscription in self.notifier.list_all(Some(tenant), None, usize::MAX) {
+            if is_over(&subscription) {
                 // Somebody else may have ended it meanwhile.
                 let _ = self.notifier.remove(subscription.id).await;
             }
         }
-        Ok(self.engine.forget(user).await?)
+    }
+
+    /// Ends the subscriptions of those among these users who are disabled.
+    async fn end_those_of_disabled(&self, tenant: TenantId, users: &[User]) {
+        let disabled: HashSet<UserId> =
+            users.iter().filter(|user| !user.account_enabled).map(|user| user.id).collect();
+        if !disabled.is_empty() {
+            self.end_subscriptions(tenant, |of| of.delegated.is_some_and(|user| disabled.contains(&user)))
+                .await;
+        }
     }
 
     /// A tenant that is there.

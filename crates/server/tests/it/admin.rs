@@ -4,6 +4,7 @@ use graph::Profile;
 use identity::SecretDigest;
 use serde_json::{Value, json};
 use server::directory::{Directory, kept_applications, with_kept};
+use store::Store;
 
 use crate::world::{APP, TENANTS, World, user_of};
 
@@ -134,6 +135,45 @@ async fn users_are_imported_listed_and_removed() {
     assert_eq!(world.send(&admin, "POST", &users, Some(&declared)).await.status, 409);
     assert_eq!(world.send(&admin, "DELETE", &format!("{users}/new%40x.example"), None).await.status, 204);
     assert_eq!(world.send(&admin, "DELETE", &format!("{users}/new@x.example"), None).await.status, 404);
+}
+
+#[tokio::test]
+async fn subscriptions_end_with_the_application_or_the_user_that_may_no_longer_have_them() {
+    let world = World::start(Profile::Graph, &[]).await;
+    let admin = world.application(TENANTS[0], &["Presenced.Admin"]);
+    let kept = async || world.store.documents(store::DocumentKind::Subscription).await.unwrap().len();
+    let subscribe = async |token: &str| {
+        let resource = format!("communications/presences/{}", user_of(TENANTS[0], 1));
+        let body = json!({ "changeType": "updated", "resource": resource, "notificationUrl": world.receiver,
+            "lifecycleNotificationUrl": world.receiver, "expirationDateTime": "2020-01-01T00:00:00Z" });
+        let created = world.send(token, "POST", "/v1.0/subscriptions", Some(&body.to_string())).await;
+        assert_eq!(created.status, 201, "{created:?}");
+    };
+    let others = world.delegated(TENANTS[0], user_of(TENANTS[0], 2), &["Presence.Read.All"]);
+    subscribe(&others).await;
+
+    let app = json!({ "displayName": "Board", "roles": ["Presence.Read.All"] }).to_string();
+    let added = world.send(&admin, "POST", &format!("{ADMIN}/applications"), Some(&app)).await.json();
+    let id = added["id"].as_str().unwrap();
+    subscribe(&world.another_application(TENANTS[0], id.parse().unwrap(), &["Presence.Read.All"])).await;
+    assert_eq!(kept().await, 2);
+    let path = format!("{ADMIN}/applications/{id}");
+    assert_eq!(world.send(&admin, "DELETE", &path, None).await.status, 204);
+    assert_eq!(kept().await, 1, "nobody else's");
+    // It is told, once somebody delivers: that is kept.
+    assert_eq!(world.store.documents(store::DocumentKind::LifecycleEvent).await.unwrap().len(), 1);
+
+    let user = "1f0d0e3c-5b7a-4a53-9a0e-6a1f2b3c4d5e";
+    let person = |enabled: bool| {
+        json!([{ "id": user, "userPrincipalName": "new@x.example", "accountEnabled": enabled }]).to_string()
+    };
+    let users = format!("{ADMIN}/users");
+    assert_eq!(world.send(&admin, "POST", &users, Some(&person(true))).await.status, 200);
+    subscribe(&world.delegated(TENANTS[0], user.parse().unwrap(), &["Presence.Read.All"])).await;
+    assert_eq!(world.send(&admin, "POST", &users, Some(&person(true))).await.status, 200);
+    assert_eq!(kept().await, 2, "who is only renewed keeps it");
+    assert_eq!(world.send(&admin, "POST", &users, Some(&person(false))).await.status, 200);
+    assert_eq!(kept().await, 1);
 }
 
 #[tokio::test]

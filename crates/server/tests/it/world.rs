@@ -138,6 +138,13 @@ impl World {
         self.issuer(tenant).mint_application(&application(roles), now, LIFETIME_SECS).unwrap()
     }
 
+    /// The same for another application.
+    pub(crate) fn another_application(&self, tenant: TenantId, app: AppId, roles: &[&str]) -> String {
+        let app = Application { id: app, ..application(roles) };
+        let now = SystemClock::new(None).now();
+        self.issuer(tenant).mint_application(&app, now, LIFETIME_SECS).unwrap()
+    }
+
     /// A user's token with these scopes.
     pub(crate) fn delegated(&self, tenant: TenantId, user: UserId, scopes: &[&str]) -> String {
         let now = SystemClock::new(None).now();
