@@ -111,7 +111,12 @@ fn rows(root: &Path) -> Vec<String> {
 fn links(root: &Path) -> Vec<String> {
     let mut problems = Vec::new();
     for path in files(root, "md") {
+        let mut is_program = false;
         for (number, line) in text(&path).lines().enumerate() {
+            is_program ^= line.trim_start().starts_with("```");
+            if is_program {
+                continue;
+            }
             for link in line.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
                 let is_elsewhere = link.is_empty() || link.contains("://");
                 if !is_elsewhere && !path.parent().is_some_and(|folder| folder.join(link).exists()) {
