@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use jiff::SignedDuration;
 use presence::{Command, Outcome, Timestamp, UserKey, UserPresence};
-use store::{Action, Author, Commit, HistoryEntry, StoreError, Version};
+use store::{Action, Author, Commit, HistoryEntry, StoreError, Stored, Version};
 
 use crate::{Engine, EngineError};
 
@@ -60,7 +60,7 @@ impl Engine {
         }
         let _turn = self.stripes[self.stripe(user)].lock().await;
         for _ in 0..COMMIT_ATTEMPTS_MAX {
-            let mut stored = self.store.load(&[user]).await?.pop().unwrap_or_default();
+            let mut stored = self.stored(user).await?;
             let now = self.clock.now();
             let claim = stored.presence.claim(&command, now);
             let until = now.saturating_add(COMMIT_OVERLAP).unwrap_or(Timestamp::MAX);
@@ -88,6 +88,14 @@ impl Engine {
             }
         }
         Err(EngineError::Contention)
+    }
+
+    async fn stored(&self, user: UserKey) -> Result<Stored, StoreError> {
+        let mut stored = Stored::default();
+        match self.store.visit(&[user], &mut |_, found| stored.clone_from(found)) {
+            Some(found) => found.map(|()| stored),
+            None => Ok(self.store.load(&[user]).await?.pop().unwrap_or_default()),
+        }
     }
 
     pub(crate) fn stripe(&self, user: UserKey) -> usize {

@@ -1,4 +1,4 @@
-//! Reads: load, and let the rules answer. A read never writes.
+//! Reads: look at the records, and let the rules answer. A read never writes.
 
 use presence::{Timestamp, UserKey, UserPresence};
 
@@ -23,5 +23,33 @@ impl Engine {
         let stored = self.store.load(users).await?;
         let now = self.clock.now();
         Ok(Reading { users: stored.into_iter().map(|stored| stored.presence).collect(), now })
+    }
+
+    /// Shows the records of these users, in the order asked, with their places and the instant to ask them at: as
+    /// [`read`](Self::read), for whoever wants to write down an answer and not to keep the records.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`]; some may have been shown then.
+    pub async fn show(
+        &self,
+        users: &[UserKey],
+        mut each: impl FnMut(usize, &UserPresence, Timestamp) + Send,
+    ) -> Result<(), EngineError> {
+        let mut now = None;
+        let shown = self.store.visit(users, &mut |place, stored| {
+            // All records have been taken by now.
+            let now = *now.get_or_insert_with(|| self.clock.now());
+            each(place, &stored.presence, now);
+        });
+        match shown {
+            Some(shown) => shown?,
+            None => {
+                let Reading { users, now } = self.read(users).await?;
+                for (place, record) in users.iter().enumerate() {
+                    each(place, record, now);
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use presence::{Timestamp, UserKey};
 use tokio::sync::watch;
 
 use crate::random::Random;
-use crate::{Commit, Document, DocumentKind, LogRead, Position, Store, StoreError, Stored, Version};
+use crate::{Commit, Document, DocumentKind, LogRead, Position, Store, StoreError, Stored, Version, Visit};
 
 /// How often a call goes wrong, in thousandths. All zero: never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +78,13 @@ impl<S: Store> Store for Faulty<S> {
     async fn load(&self, users: &[UserKey]) -> Result<Vec<Stored>, StoreError> {
         self.before()?;
         self.store.load(users).await
+    }
+
+    fn visit(&self, users: &[UserKey], visit: &mut Visit<'_>) -> Option<Result<(), StoreError>> {
+        match self.before() {
+            Ok(()) => self.store.visit(users, visit),
+            Err(fault) => Some(Err(fault)),
+        }
     }
 
     async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {

@@ -180,12 +180,24 @@ pub const DOCUMENT_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most documents of one [`Store::put_documents`].
 pub const DOCUMENT_BATCH_MAX: usize = 100_000;
 
+/// Whom a [`Store::visit`] shows records to: the place of the user among those asked for, and what is kept.
+pub type Visit<'a> = dyn FnMut(usize, &Stored) + 'a;
+
 /// Keeps user records, wake-up times, the log of visible changes, and documents.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// The records of these users, in the order asked; the default record for whoever has none. What it returns is
     /// durable.
     async fn load(&self, users: &[UserKey]) -> Result<Vec<Stored>, StoreError>;
+
+    /// Shows the same records, in the order asked, without waiting and without making a value of each: most reads want to
+    /// look at records and not to have them. All of them are taken before the first is shown. `visit` does not call the
+    /// store.
+    ///
+    /// `None`: this backend cannot tell without waiting, and nothing was shown. Then [`load`](Self::load) can.
+    fn visit(&self, _users: &[UserKey], _visit: &mut Visit<'_>) -> Option<Result<(), StoreError>> {
+        None
+    }
 
     /// Keeps a change, and answers only when it is durable.
     ///

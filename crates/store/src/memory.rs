@@ -8,12 +8,12 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use presence::{Timestamp, UserKey, UserPresence};
+use presence::{Timestamp, UserKey};
 use tokio::sync::watch;
 
 use crate::{
     Commit, Document, DocumentKind, LOG_READ_MAX, LogEntry, LogRead, Position, Retention, Store, StoreError,
-    Stored, Version, check_changes, check_documents,
+    Stored, Version, Visit, check_changes, check_documents,
 };
 
 /// Keeps everything in memory, and nothing after.
@@ -44,8 +44,7 @@ impl State {
 
 #[derive(Debug)]
 struct Kept {
-    presence: UserPresence,
-    version: Version,
+    stored: Stored,
     wake_at: Option<Timestamp>,
 }
 
@@ -70,11 +69,18 @@ impl Memory {
 impl Store for Memory {
     async fn load(&self, users: &[UserKey]) -> Result<Vec<Stored>, StoreError> {
         let state = self.open_state()?;
-        let stored = users.iter().map(|user| match state.users.get(user) {
-            Some(kept) => Stored { presence: kept.presence.clone(), version: kept.version },
-            None => Stored::default(),
+        let stored = |user| state.users.get(user).map(|kept| kept.stored.clone()).unwrap_or_default();
+        Ok(users.iter().map(stored).collect())
+    }
+
+    fn visit(&self, users: &[UserKey], visit: &mut Visit<'_>) -> Option<Result<(), StoreError>> {
+        let shown = self.open_state().map(|state| {
+            let nothing = Stored::default();
+            for (place, user) in users.iter().enumerate() {
+                visit(place, state.users.get(user).map_or(&nothing, |kept| &kept.stored));
+            }
         });
-        Ok(stored.collect())
+        Some(shown)
     }
 
     async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {
@@ -82,7 +88,7 @@ impl Store for Memory {
         let mut state = self.open_state()?;
         let state = &mut *state;
         let kept = state.users.get(&commit.user);
-        if kept.map_or(Version(0), |kept| kept.version) != commit.expected {
+        if kept.map_or(Version(0), |kept| kept.stored.version) != commit.expected {
             return Err(StoreError::Conflict);
         }
         if let Some(wake_at) = kept.and_then(|kept| kept.wake_at) {
@@ -102,7 +108,8 @@ impl Store for Memory {
         self.log_end.send_if_modified(|end| std::mem::replace(end, state.end) != state.end);
         let version = Version(commit.expected.0 + 1);
         state.latest = state.latest.max(Some(commit.presence.settled_at));
-        state.users.insert(commit.user, Kept { presence: commit.presence, version, wake_at: commit.wake_at });
+        let stored = Stored { presence: commit.presence, version };
+        state.users.insert(commit.user, Kept { stored, wake_at: commit.wake_at });
         Ok(version)
     }
 

@@ -10,6 +10,8 @@
 //! That is lossless for whatever a `Timestamp` can hold, and short for what is common: a session set just now for
 //! an hour costs three bytes for both of its instants. A user with one session fits in some 40 bytes.
 
+mod plain;
+
 use presence::{
     AppId, AutomaticLocation, Location, LocationKind, ManualLocation, OutOfOffice, PlaceId, Preferred,
     PreferredPair, Schedule, ScheduledLocation, SequenceNumber, Session, SessionPair, StatusMessage,
@@ -75,6 +77,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Stored, RecordError> {
         return Err(RecordError::Malformed);
     }
     record.into_domain()
+}
+
+/// What was kept, read over a record that is no longer wanted: its memory is used again.
+pub(crate) fn decode_over(stored: &mut Stored, bytes: &[u8]) -> Result<(), RecordError> {
+    if plain::decode_over(stored, bytes).is_none() {
+        *stored = decode(bytes)?;
+    }
+    Ok(())
 }
 
 /// The head of what was kept.

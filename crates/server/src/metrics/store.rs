@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use presence::{Timestamp, UserKey};
-use store::{Commit, Document, DocumentKind, LogRead, Position, Status, Store, StoreError, Stored, Version};
+use store::{
+    Commit, Document, DocumentKind, LogRead, Position, Status, Store, StoreError, Stored, Version, Visit,
+};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -47,6 +49,10 @@ impl MeasuredStore {
 impl Store for MeasuredStore {
     async fn load(&self, users: &[UserKey]) -> Result<Vec<Stored>, StoreError> {
         self.inner.load(users).await
+    }
+
+    fn visit(&self, users: &[UserKey], visit: &mut Visit<'_>) -> Option<Result<(), StoreError>> {
+        self.inner.visit(users, visit)
     }
 
     async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {

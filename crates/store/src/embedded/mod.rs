@@ -85,7 +85,7 @@ use self::writer::{Change, Request, Writer};
 use crate::disk::{Disk, LockError, OsDisk};
 use crate::{
     Commit, Document, DocumentKind, LOG_READ_MAX, LogRead, Position, Retention, Store, StoreError, Stored,
-    Version, check_changes, check_documents, record,
+    Version, Visit, check_changes, check_documents, record,
 };
 
 /// Changes waiting to be written. Whoever comes when there are more waits before being queued.
@@ -286,6 +286,11 @@ impl Drop for Embedded {
 impl Store for Embedded {
     async fn load(&self, users: &[UserKey]) -> Result<Vec<Stored>, StoreError> {
         Ok(self.table()?.load(users)?)
+    }
+
+    fn visit(&self, users: &[UserKey], visit: &mut Visit<'_>) -> Option<Result<(), StoreError>> {
+        let shown = self.table().and_then(|table| Ok(table.visit(users, visit)?));
+        Some(shown)
     }
 
     async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {

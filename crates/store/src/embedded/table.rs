@@ -18,7 +18,7 @@ use presence::{TenantId, Timestamp, UserId, UserKey};
 use super::wakes::Wakes;
 use crate::changelog::{Ring, RingEntry, RingRead};
 use crate::record::{self, Head, RecordError};
-use crate::{Document, DocumentKind, LogEntry, LogRead, Position, Retention, Stored, Version};
+use crate::{Document, DocumentKind, LogEntry, LogRead, Position, Retention, Stored, Version, Visit};
 
 /// Shards, each with a lock: readers hardly ever meet the one writer.
 pub(super) const SHARDS: usize = 64;
@@ -223,6 +223,78 @@ impl Table {
             .iter()
             .map(|user| self.read(user, record::decode).unwrap_or_else(|| Ok(Stored::default())))
             .collect()
+    }
+
+    /// Shows the records of these users; none of them under a lock.
+    pub(super) fn visit(&self, users: &[UserKey], visit: &mut Visit<'_>) -> Result<(), RecordError> {
+        let mut stored = Stored::default();
+        if let [user] = users {
+            self.read(user, |bytes| record::decode_over(&mut stored, bytes)).transpose()?;
+            visit(0, &stored);
+            return Ok(());
+        }
+        let (copied, places) = self.copy(users);
+        for (place, (start, length)) in places.into_iter().enumerate() {
+            match &copied[start as usize..][..length as usize] {
+                [] => stored = Stored::default(),
+                bytes => record::decode_over(&mut stored, bytes)?,
+            }
+            visit(place, &stored);
+        }
+        Ok(())
+    }
+
+    /// The records of these users as they are kept, and for each user where among them and how long; nothing for whoever
+    /// has none.
+    ///
+    /// For hundreds of users this is nothing but waiting for memory: each is somewhere else. So the work is cut into
+    /// passes that do little between one place and the next, and the processor, which runs ahead while it waits, has
+    /// several of them under way. And each shard is locked once.
+    fn copy(&self, users: &[UserKey]) -> (Vec<u8>, Vec<(u32, u32)>) {
+        let mut wanted = Vec::with_capacity(users.len());
+        let mut of_shard = [0_u32; SHARDS];
+        {
+            let tenants = self.tenants.read();
+            let mut last: Option<(TenantId, u32)> = None;
+            for (for_place, key) in (0..).zip(users) {
+                let known = last.filter(|(tenant, _)| *tenant == key.tenant);
+                let known = known.or_else(|| Some((key.tenant, *tenants.numbers.get(&key.tenant)?)));
+                let Some((_, tenant)) = known else { continue };
+                last = known;
+                let at = self.place(tenant, key.user);
+                of_shard[at.shard()] += 1;
+                wanted.push(Wanted { at, for_place, slot: None });
+            }
+        }
+        let by_shard = in_order_of_shards(&wanted, &of_shard);
+        let mut copied = Vec::with_capacity(users.len() * INLINE_BYTES);
+        let mut places = vec![(0, 0); users.len()];
+        let mut rest = &by_shard[..];
+        for (shard, count) in self.shards.iter().zip(of_shard) {
+            let (here, others) = rest.split_at(count as usize);
+            rest = others;
+            if here.is_empty() {
+                continue;
+            }
+            let shard = shard.read();
+            for number in here {
+                let one = &mut wanted[*number as usize];
+                // Nearly always the one and only; looked at in the next pass.
+                one.slot = shard.numbers.iter_hash(one.at.hash).next().copied();
+            }
+            for number in here {
+                let Wanted { at, for_place, slot } = &wanted[*number as usize];
+                let Some(likely) = slot.map(|slot| shard.slot(slot)) else { continue };
+                let is_it = likely.user == at.user && likely.tenant == at.tenant;
+                let found = if is_it { Some(likely) } else { shard.find(at).map(|slot| shard.slot(slot)) };
+                if let Some(slot) = found {
+                    let bytes = slot.record.bytes();
+                    places[*for_place as usize] = (copied.len() as u32, bytes.len() as u32);
+                    copied.extend_from_slice(bytes);
+                }
+            }
+        }
+        (copied, places)
     }
 
     pub(super) fn version(&self, user: &UserKey) -> Result<Version, RecordError> {
@@ -464,4 +536,27 @@ impl Filling<'_> {
     pub(super) fn number(&mut self, place: &Place) -> UserNumber {
         UserNumber::new(self.shard_number, self.table.slot_in(&mut self.shard, place))
     }
+}
+
+/// A user to be found: where in the table, and for which place of the answer.
+struct Wanted {
+    at: Place,
+    for_place: u32,
+    slot: Option<u32>,
+}
+
+/// Positions in `wanted`, those of the first shard first.
+fn in_order_of_shards(wanted: &[Wanted], of_shard: &[u32; SHARDS]) -> Vec<u32> {
+    let mut next = *of_shard;
+    let mut before = 0;
+    for count in &mut next {
+        before += std::mem::replace(count, before);
+    }
+    let mut ordered = vec![0; wanted.len()];
+    for (position, one) in (0..).zip(wanted) {
+        let next = &mut next[one.at.shard()];
+        ordered[*next as usize] = position;
+        *next += 1;
+    }
+    ordered
 }

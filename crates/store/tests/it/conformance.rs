@@ -104,6 +104,7 @@ conformance!(
     a_commit_from_another_version_changes_nothing,
     of_many_who_commit_from_one_version_one_wins,
     records_come_in_the_order_asked,
+    records_are_shown_as_they_are_loaded,
     due_users_come_earliest_first_until_a_commit_moves_them,
     the_next_wake_is_not_after_the_earliest,
     the_latest_settlement_is_remembered,
@@ -200,6 +201,30 @@ fn records_come_in_the_order_asked(backend: &mut dyn Backend) {
         let found = backend.store().load(&asked).await.unwrap();
         let found: Vec<_> = found.into_iter().map(|stored| stored.presence.sequence_number.0).collect();
         assert_eq!(found, [107, 103, 0, 107, 100]);
+    });
+}
+
+fn records_are_shown_as_they_are_loaded(backend: &mut dyn Backend) {
+    run(async {
+        let store = backend.store();
+        let commits = (0..300).map(|number| {
+            let store = backend.store();
+            async move { store.commit(commit(number, 0, 100 + number)).await }
+        });
+        assert!(all(commits.collect()).await.iter().all(Result::is_ok));
+        // Somebody of whom nothing is kept, somebody twice, one alone, and nobody.
+        let many: Vec<_> = (0..700).map(|place| user(place * 7 % 331)).collect();
+        for asked in [&many[..], &many[..2], &many[..1], &[user(330)], &[]] {
+            let loaded = store.load(asked).await.unwrap();
+            let mut shown = Vec::new();
+            let Some(outcome) = store.visit(asked, &mut |place, stored| shown.push((place, stored.clone())))
+            else {
+                continue; // A backend that has to wait.
+            };
+            outcome.unwrap();
+            let loaded: Vec<_> = loaded.into_iter().enumerate().collect();
+            assert_eq!(shown, loaded);
+        }
     });
 }
 
@@ -541,6 +566,8 @@ fn after_closing_nothing_is_answered(backend: &mut dyn Backend) {
             assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
         };
         unavailable(store.load(&[user(1)]).await.map(drop));
+        let shown = store.visit(&[user(1)], &mut |_, _| panic!("nothing is shown"));
+        shown.into_iter().for_each(unavailable);
         unavailable(store.commit(commit(1, 1, 1)).await.map(drop));
         unavailable(store.due(Timestamp::MAX, 1).await.map(drop));
         unavailable(store.next_wake().await.map(drop));
