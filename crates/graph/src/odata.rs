@@ -16,7 +16,7 @@ pub struct ServiceRoot(Box<str>);
 impl ServiceRoot {
     /// The service root below a base URL such as `https://presence.example`.
     pub fn new(base_url: &str, root: Root) -> Self {
-        Self(format!("{}/{}", base_url.trim_end_matches('/'), root.as_str()).into())
+        Self([base_url.trim_end_matches('/'), root.as_str()].join("/").into())
     }
 
     /// The URL, without a slash at its end.
@@ -219,12 +219,16 @@ pub fn write_context<'n>(
 ) {
     out.extend_from_slice(service.as_str().as_bytes());
     out.extend_from_slice(b"/$metadata#");
-    let (path, end): (Cow<'_, str>, _) = match context {
-        Context::UserPresence(user) => (format!("users('{user}')/presence").into(), "/$entity"),
-        Context::CommunicationsPresence => ("communications/presences".into(), "/$entity"),
-        Context::Presences => ("Collection(microsoft.graph.presence)".into(), ""),
-        Context::User => ("users".into(), "/$entity"),
-        Context::Users => ("users".into(), ""),
+    let (path, end) = match context {
+        Context::UserPresence(user) => {
+            out.extend_from_slice(b"users('");
+            out.extend_from_slice(user.as_uuid().as_hyphenated().encode_lower(&mut [0; 36]).as_bytes());
+            ("')/presence", "/$entity")
+        }
+        Context::CommunicationsPresence => ("communications/presences", "/$entity"),
+        Context::Presences => ("Collection(microsoft.graph.presence)", ""),
+        Context::User => ("users", "/$entity"),
+        Context::Users => ("users", ""),
     };
     out.extend_from_slice(path.as_bytes());
     if let Some(selected) = selected {

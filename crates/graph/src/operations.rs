@@ -338,10 +338,26 @@ pub const OPERATIONS: &[Row] = &[
 /// Paths that the schema generates and nobody ever saw working: they exist, and allow no method (§2).
 pub const NO_OPERATION_PATHS: &[&str] = &["/communications/presences", "/communications/presences/$count"];
 
+/// Where each operation has its row. The table has an order of its own: it is the order in which paths are tried.
+const ROW_NUMBERS: [usize; OPERATIONS.len()] = {
+    let mut numbers = [0; OPERATIONS.len()];
+    let mut number = 0;
+    while number < OPERATIONS.len() {
+        numbers[OPERATIONS[number].operation as usize] = number;
+        number += 1;
+    }
+    numbers
+};
+
 impl Operation {
     /// The operation's row of the API table.
-    pub fn row(self) -> &'static Row {
-        OPERATIONS.iter().find(|row| row.operation == self).expect("a test holds the table complete")
+    pub const fn row(self) -> &'static Row {
+        &OPERATIONS[self.row_number()]
+    }
+
+    /// The place of that row.
+    pub const fn row_number(self) -> usize {
+        ROW_NUMBERS[self as usize]
     }
 
     /// The operation's name in logs, metrics and documentation.

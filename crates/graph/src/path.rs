@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use percent_encoding::percent_decode_str;
 use presence::UserId;
 
-use crate::operations::{Method, NO_OPERATION_PATHS, OPERATIONS, Operation};
+use crate::operations::{Access, Method, NO_OPERATION_PATHS, OPERATIONS, Operation, Row};
 use crate::permission::Grant;
 use crate::{GraphError, user};
 
@@ -79,6 +79,8 @@ pub struct Route {
     pub photo_size: Option<u16>,
     /// The subscription meant; `None` where the path names none.
     pub subscription: Option<Box<str>>,
+    /// The operations that have the template.
+    rows: &'static [&'static Row],
 }
 
 impl Route {
@@ -89,24 +91,31 @@ impl Route {
     pub fn parse(path: &str) -> Result<Self, GraphError> {
         let (root, rest) = split_root(path)?;
         let segments = segments(rest)?;
-        let mut longest = 0;
-        for template in TEMPLATES.iter() {
-            match match_template(&template.segments, &segments) {
-                Match::Whole(captures) => {
-                    return Ok(Self {
-                        root,
-                        template: template.whole,
-                        address: captures.address(template.whole),
-                        photo_size: captures.size,
-                        subscription: captures.subscription.map(Into::into),
-                    });
-                }
-                Match::Prefix(matched) => longest = longest.max(matched),
+        let as_long = TEMPLATES.iter().filter(|template| template.pieces.len() == segments.len());
+        for template in as_long {
+            if let Match::Whole(captures) = match_template(&template.pieces, &segments) {
+                return Ok(Self {
+                    root,
+                    template: template.whole,
+                    address: captures.address(template.whole),
+                    photo_size: captures.size,
+                    subscription: captures.subscription.map(Into::into),
+                    rows: &template.rows,
+                });
             }
         }
+        let matched = TEMPLATES.iter().map(|template| match match_template(&template.pieces, &segments) {
+            Match::Whole(_) => segments.len(),
+            Match::Prefix(matched) => matched,
+        });
         // The first segment nothing goes on with; or the last, when a path stops half-way.
-        let culprit = segments.get(longest).or(segments.last());
+        let culprit = segments.get(matched.max().unwrap_or_default()).or(segments.last());
         Err(GraphError::segment_not_found(culprit.map_or(root.as_str(), |segment| segment)))
+    }
+
+    /// Whether somebody must be known to go on: everywhere, but where all there is is open to anyone.
+    pub fn needs_token(&self) -> bool {
+        self.rows.is_empty() || self.rows.iter().any(|row| !matches!(row.access, Access::Anyone))
     }
 
     /// The operation this verb names here. HEAD is a GET whose body is not sent.
@@ -115,11 +124,11 @@ impl Route {
     /// 405 with the methods that are allowed.
     pub fn operation(&self, method: Method) -> Result<Operation, GraphError> {
         let wanted = if method == Method::Head { Method::Get } else { method };
-        let here = || OPERATIONS.iter().filter(|row| row.paths.contains(&self.template));
-        match here().find(|row| row.method == wanted) {
+        match self.rows.iter().find(|row| row.method == wanted) {
             Some(row) => Ok(row.operation),
             None => Err(GraphError::method_not_allowed(
-                here()
+                self.rows
+                    .iter()
                     .flat_map(|row| match row.method {
                         Method::Get => vec![Method::Get, Method::Head],
                         other => vec![other],
@@ -166,6 +175,9 @@ fn segments(rest: &str) -> Result<Vec<Cow<'_, str>>, GraphError> {
 }
 
 fn decode(raw: &str) -> Result<Cow<'_, str>, GraphError> {
+    if !raw.contains('%') {
+        return Ok(raw.into());
+    }
     percent_decode_str(raw)
         .decode_utf8()
         .map_err(|_| GraphError::bad_request("The request URL is not valid UTF-8."))
@@ -186,7 +198,28 @@ fn split_key(segment: &str) -> Option<(&str, String)> {
 /// A template of the table, taken apart once.
 struct Template {
     whole: &'static str,
-    segments: Box<[&'static str]>,
+    pieces: Box<[Piece]>,
+    rows: Box<[&'static Row]>,
+}
+
+/// What one segment of a template stands for.
+#[derive(Clone, Copy)]
+enum Piece {
+    User,
+    Size,
+    Subscription,
+    Literal(&'static str),
+}
+
+impl Piece {
+    fn new(segment: &'static str) -> Self {
+        match segment {
+            "{user}" => Self::User,
+            "{size}" => Self::Size,
+            "{subscription}" => Self::Subscription,
+            literal => Self::Literal(literal),
+        }
+    }
 }
 
 /// Every template there is, in the order of the table.
@@ -199,7 +232,11 @@ static TEMPLATES: LazyLock<Box<[Template]>> = LazyLock::new(|| {
             true
         }
     })
-    .map(|whole| Template { whole, segments: whole.split('/').skip(1).collect() })
+    .map(|whole| Template {
+        whole,
+        pieces: whole.split('/').skip(1).map(Piece::new).collect(),
+        rows: OPERATIONS.iter().filter(|row| row.paths.contains(whole)).collect(),
+    })
     .collect()
 });
 
@@ -228,26 +265,28 @@ impl Captures<'_> {
     }
 }
 
-fn match_template<'a>(template: &[&str], segments: &'a [Cow<'_, str>]) -> Match<'a> {
+fn match_template<'a>(template: &[Piece], segments: &'a [Cow<'_, str>]) -> Match<'a> {
     let mut captures = Captures::default();
     let mut wanted = template.iter().copied();
     for (position, segment) in segments.iter().enumerate() {
         let fits = match wanted.next() {
-            Some("{user}") => {
+            Some(Piece::User) => {
                 captures.user = Some(segment);
                 // `$count` and its like are no keys; a name that starts so needs the quoted form (§14.2), which is
                 // told apart by nothing once taken apart, so a `$` key with an `@` in it is let through.
                 !segment.is_empty() && (!segment.starts_with('$') || segment.contains('@'))
             }
-            Some("{subscription}") => {
+            Some(Piece::Subscription) => {
                 captures.subscription = Some(segment);
                 !segment.is_empty() && !segment.starts_with('$')
             }
-            Some("{size}") => {
+            Some(Piece::Size) => {
                 captures.size = user::photo_size(segment);
                 captures.size.is_some()
             }
-            Some(literal) => literal.eq_ignore_ascii_case(short_name(segment)),
+            Some(Piece::Literal(literal)) => {
+                literal.eq_ignore_ascii_case(segment) || literal.eq_ignore_ascii_case(short_name(segment))
+            }
             None => false,
         };
         if !fits {

@@ -3,8 +3,7 @@
 //! Within one body, what cannot be read (a wrong type, text that is no duration) is told before what is missing or
 //! not allowed: steps 6 and 7 of §13.3.
 
-use std::collections::HashSet;
-
+use hashbrown::HashSet;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use presence::{
@@ -28,23 +27,49 @@ pub fn get_presences_by_user_id(body: Body<'_>, ids_max: usize) -> Result<Vec<Us
     #[serde(transparent)]
     struct Ids<'a>(#[serde(borrow)] Vec<Text<'a>>);
 
-    let ids = body.members()?.get::<Ids<'_>>("ids")?.ok_or_else(|| GraphError::required("Ids"))?.0;
-    if ids.len() > ids_max {
-        return Err(GraphError::invalid_argument(format!(
-            "The provided [Ids] has more than {ids_max} elements."
-        )));
-    }
-    let mut seen = HashSet::with_capacity(ids.len());
-    let mut users = Vec::with_capacity(ids.len());
-    for Text(id) in ids {
-        let user: UserId = id.parse().map_err(|_| {
-            GraphError::invalid_argument("The provided [Ids] has an element that is no GUID.")
-        })?;
-        if seen.insert(user) {
-            users.push(user);
+    let members = body.members()?;
+    let plain = members.raw("ids").and_then(|raw| plain_ids(raw.get(), ids_max));
+    let mut users = match plain {
+        Some(users) => users,
+        None => {
+            let ids = members.get::<Ids<'_>>("ids")?.ok_or_else(|| GraphError::required("Ids"))?.0;
+            if ids.len() > ids_max {
+                return Err(GraphError::invalid_argument(format!(
+                    "The provided [Ids] has more than {ids_max} elements."
+                )));
+            }
+            let user = |Text(id): Text<'_>| {
+                id.parse().map_err(|_| {
+                    GraphError::invalid_argument("The provided [Ids] has an element that is no GUID.")
+                })
+            };
+            ids.into_iter().map(user).collect::<Result<Vec<UserId>, _>>()?
         }
-    }
+    };
+    let mut seen = HashSet::with_capacity(users.len());
+    users.retain(|user| seen.insert(*user));
     Ok(users)
+}
+
+/// The ids of an array as nearly every client writes it: GUIDs in quotes, commas, and white space at most between them.
+/// `None` for anything else, be it right or wrong: it is then read as JSON, which finds the same or says what is wrong.
+fn plain_ids(json: &str, ids_max: usize) -> Option<Vec<UserId>> {
+    const GUID_CHARS: usize = 36;
+    // An id takes its quotes and a comma.
+    let mut users = Vec::with_capacity((json.len() / (GUID_CHARS + 3) + 1).min(ids_max));
+    let mut rest = json.strip_prefix('[')?.trim_ascii_start();
+    loop {
+        let (id, after) = rest.strip_prefix('"')?.split_at_checked(GUID_CHARS)?;
+        if users.len() == ids_max {
+            return None;
+        }
+        users.push(id.parse().ok()?);
+        rest = after.strip_prefix('"')?.trim_ascii_start();
+        if rest == "]" {
+            return Some(users);
+        }
+        rest = rest.strip_prefix(',')?.trim_ascii_start();
+    }
 }
 
 /// `POST …/presence/setPresence`. `app` is the application id of the token (§6).

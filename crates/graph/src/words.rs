@@ -14,7 +14,7 @@ pub const AVAILABILITIES: [Availability; 7] = [
 ];
 
 /// Every activity.
-const ACTIVITIES: [Activity; 13] = [
+pub(crate) const ACTIVITIES: [Activity; 13] = [
     Activity::Available,
     Activity::AvailableInactive,
     Activity::Away,

@@ -46,6 +46,30 @@ fn a_presence_of_which_nothing_is_known_has_every_member() {
 }
 
 #[test]
+fn the_template_for_most_writes_what_is_written_property_by_property() {
+    let service = ServiceRoot::new("https://presence.example", Root::V1);
+    let all = PresenceProperty::ALL.map(PresenceProperty::as_str).join(",");
+    let query = format!("$select={all}");
+    let selected = presence_select(&Query::parse(&query).unwrap()).unwrap();
+    let write = |select, presence: &Presence<'_>| {
+        let shape = Shape { service: &service, select, level: MetadataLevel::None };
+        let mut list = PresenceList::new(shape, 2);
+        list.push(ID.parse().unwrap(), presence, Reader::Other);
+        list.push(UserId::from_u128(u128::MAX), presence, Reader::Owner);
+        String::from_utf8(list.finish()).unwrap()
+    };
+    for availability in words::AVAILABILITIES {
+        for activity in words::ACTIVITIES {
+            let pair = Pair::new(availability, activity);
+            let number = SequenceNumber(availability as u64 * 1_000_000_007 + activity as u64);
+            let presence = Presence { pair, sequence_number: number, ..Presence::UNKNOWN };
+            assert!(says_no_more_than_its_pair(&presence));
+            assert_eq!(write(&PresenceSelect::ALL, &presence), write(&selected, &presence));
+        }
+    }
+}
+
+#[test]
 fn only_the_owner_sees_when_a_message_was_published_and_when_it_ends() {
     let content = json!({ "content": "Back at \"three\"", "contentType": "text" });
     for expires in [true, false] {

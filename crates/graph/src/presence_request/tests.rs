@@ -63,6 +63,30 @@ fn ids_are_distinct_without_case_in_order_of_first_appearance() {
 }
 
 #[test]
+fn ids_are_the_same_however_their_array_is_spelled() {
+    let (a, b) = ("00000000-0000-0000-0000-00000000000a", "0000000B-0000-0000-0000-00000000000b");
+    let expected: Vec<UserId> = [a, b].map(|id| id.parse().unwrap()).into();
+    for array in [
+        format!("[\"{a}\",\"{b}\"]"),
+        format!("[ \"{a}\" ,\n\t\"{b}\"\r\n]"),
+        format!("[\"{a}\",\"\\u0030{}\"]", &b[1..]),
+    ] {
+        let body = format!("{{\"Ids\" : {array} }}");
+        assert_eq!(get_presences_by_user_id(Body::json(body.as_bytes()), 2), Ok(expected.clone()), "{body}");
+        assert!(get_presences_by_user_id(Body::json(body.as_bytes()), 1).is_err(), "{body}");
+    }
+    for array in
+        [format!("[\"{a}\",]"), format!("[\"{a}\" \"{b}\"]"), format!("[\"{a}\""), format!("[,\"{a}\"]")]
+    {
+        let body = format!("{{\"ids\":{array}}}");
+        unreadable(get_presences_by_user_id(Body::json(body.as_bytes()), 2));
+    }
+    invalid(ids(vec![&a[1..]]));
+    invalid(ids(vec![format!("{a}0")]));
+    invalid(ids(vec![format!("é{}", &a[2..])]));
+}
+
+#[test]
 fn six_hundred_and_fifty_ids_are_allowed_and_one_more_is_not_even_as_a_duplicate() {
     assert_eq!(ids(many(650)).unwrap().len(), 650);
     invalid(ids(many(651)));
