@@ -325,7 +325,7 @@ impl Directory {
     }
 
     pub(crate) fn has_user(&self, tenant: TenantId, user: UserId) -> bool {
-        self.tenants.get(&tenant).is_some_and(|tenant| tenant.by_id.get(user).is_some())
+        self.tenants.get(&tenant).is_some_and(|tenant| tenant.by_id.contains(user))
     }
 
     /// The record that a caller of `tenant` sees as the presence of `user`: one of its own tenant, or of one that trusts
@@ -338,6 +338,19 @@ impl Directory {
         let home =
             trusted.filter(|other| self.tenants.get(other).is_some_and(|o| o.trusts.contains(&tenant)));
         home.map(|tenant| UserKey { tenant, user }).find(|key| self.has_user(key.tenant, key.user))
+    }
+
+    /// [`visible`](Self::visible) of many, in the order asked: whoever is nobody is left out.
+    pub(crate) fn all_visible(&self, tenant: TenantId, users: &[UserId]) -> Vec<UserKey> {
+        let Some(own) = self.tenants.get(&tenant) else { return Vec::new() };
+        let find = |user: UserId| match own.by_id.contains(user) {
+            true => Some(UserKey { tenant, user }),
+            false => self.visible(tenant, user),
+        };
+        // Room for all: most are known.
+        let mut visible = Vec::with_capacity(users.len());
+        visible.extend(users.iter().copied().filter_map(find));
+        visible
     }
 
     pub(crate) fn may_sign_in(&self, tenant: TenantId, user: UserId) -> bool {

@@ -1,13 +1,13 @@
 //! `/me/presence`, `/users/{id}/presence`, `/communications/presences/{id}` and `/communications/getPresencesByUserId`.
 
-use engine::{EngineError, Reading};
+use engine::EngineError;
 use graph::odata::{Query, ServiceRoot, presence_select};
 use graph::path::Address;
 use graph::presence_reply::{PresenceList, Shape, write_presence};
 use graph::presence_request as body;
 use graph::{GraphError, Operation};
 use jiff::tz::TimeZone;
-use presence::{Command, Presence, UserId};
+use presence::{Command, Presence, UserId, UserPresence};
 
 use super::{Request, Visitor};
 use crate::app::App;
@@ -35,9 +35,10 @@ impl App {
         let mut out = Vec::with_capacity(1_024);
         let visible = self.directory().visible(visitor.tenant, target);
         if let Some(key) = visible {
-            let Reading { users, now } = self.engine.read(&[key]).await?;
-            let record = users.first().cloned().unwrap_or_default();
-            write_presence(&mut out, &shape, address, target, &record.at(now), reader);
+            let write = |_, record: &UserPresence, now| {
+                write_presence(&mut out, &shape, address, target, &record.at(now), reader);
+            };
+            self.engine.show(&[key], write).await?;
         } else {
             write_presence(&mut out, &shape, address, target, &Presence::UNKNOWN, reader);
         }
@@ -68,19 +69,23 @@ impl App {
         users: &[UserId],
         shape: Shape<'_>,
     ) -> Result<Vec<u8>, EngineError> {
-        let known: Vec<_> = {
-            let directory = self.directory();
-            users.iter().filter_map(|user| directory.visible(visitor.tenant, *user)).collect()
-        };
-        let Reading { users: records, now } = self.engine.read(&known).await?;
+        let known = self.directory().all_visible(visitor.tenant, users);
         let mut list = PresenceList::new(shape, users.len());
-        let mut found = known.iter().zip(&records).peekable();
-        for user in users.iter().copied() {
-            let reader = visitor.reader(user);
-            match found.next_if(|(key, _)| key.user == user) {
-                Some((_, record)) => list.push(user, &record.at(now), reader),
-                None => list.push(user, &Presence::UNKNOWN, reader),
+        let mut rest = users.iter().copied();
+        let write = |place: usize, record: &UserPresence, now| {
+            let found = known[place].user;
+            for user in rest.by_ref() {
+                let reader = visitor.reader(user);
+                if user == found {
+                    list.push(user, &record.at(now), reader);
+                    break;
+                }
+                list.push(user, &Presence::UNKNOWN, reader);
             }
+        };
+        self.engine.show(&known, write).await?;
+        for user in rest {
+            list.push(user, &Presence::UNKNOWN, visitor.reader(user));
         }
         Ok(list.finish())
     }
@@ -110,7 +115,6 @@ impl App {
     ) -> Result<Command, Refusal> {
         use Operation as O;
         let json = request.json();
-        let now = self.engine.clock().now();
         let zone = || {
             let zone = target.and_then(|user| self.directory().time_zone(visitor.tenant, user));
             zone.unwrap_or(TimeZone::UTC)
@@ -120,7 +124,7 @@ impl App {
             O::ClearPresence => body::clear_presence(json, visitor.app)?,
             O::SetUserPreferredPresence => body::set_user_preferred_presence(json)?,
             O::ClearUserPreferredPresence => Command::ClearPreferredPresence,
-            O::SetStatusMessage => body::set_status_message(json, now)?,
+            O::SetStatusMessage => body::set_status_message(json, self.engine.clock().now())?,
             O::SetManualLocation => body::set_manual_location(json, zone())?,
             O::SetAutomaticLocation => body::set_automatic_location(json, visitor.app, zone())?,
             O::ClearLocation => Command::ClearLocation,

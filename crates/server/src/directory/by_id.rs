@@ -4,17 +4,18 @@
 //! microseconds a look, more than everything else a batch read does for a user. Here a look is a hash, a bucket and its
 //! table. Buckets are shared between versions; a change copies the list of buckets and the one bucket it concerns.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use graph::user::User;
-use hashbrown::{DefaultHashBuilder, HashMap};
+use hashbrown::{DefaultHashBuilder, HashTable};
 use presence::UserId;
-use std::hash::BuildHasher;
 
 /// Users of a bucket, on average and at most. A change copies one bucket and, for a million users, 4,096 pointers.
 const BUCKET_USERS: usize = 256;
 
-type Bucket = HashMap<UserId, Arc<User>, DefaultHashBuilder>;
+/// With the id beside the user: a look that only wants to know whether there is one does not go further.
+type Bucket = HashTable<(UserId, Arc<User>)>;
 
 /// A persistent map of users by object id.
 #[derive(Clone, Debug)]
@@ -27,20 +28,30 @@ pub(super) struct UsersById {
 
 impl Default for UsersById {
     fn default() -> Self {
-        let hasher = DefaultHashBuilder::default();
-        Self { buckets: vec![Arc::new(Bucket::with_hasher(hasher.clone()))], hasher, len: 0 }
+        Self { hasher: DefaultHashBuilder::default(), buckets: vec![Arc::default()], len: 0 }
     }
 }
 
 impl UsersById {
     pub(super) fn get(&self, id: UserId) -> Option<&Arc<User>> {
-        self.buckets[self.place(id)].get(&id)
+        let hash = self.hasher.hash_one(id);
+        self.buckets[self.place(hash)].find(hash, |(known, _)| *known == id).map(|(_, user)| user)
+    }
+
+    pub(super) fn contains(&self, id: UserId) -> bool {
+        self.get(id).is_some()
     }
 
     pub(super) fn insert(&mut self, user: Arc<User>) {
-        let place = self.place(user.id);
-        if Arc::make_mut(&mut self.buckets[place]).insert(user.id, user).is_none() {
-            self.len += 1;
+        let (id, hash) = (user.id, self.hasher.hash_one(user.id));
+        let place = self.place(hash);
+        let bucket = Arc::make_mut(&mut self.buckets[place]);
+        match bucket.find_mut(hash, |(known, _)| *known == id) {
+            Some((_, there)) => *there = user,
+            None => {
+                bucket.insert_unique(hash, (id, user), |(id, _)| self.hasher.hash_one(id));
+                self.len += 1;
+            }
         }
         if self.len > self.buckets.len() * BUCKET_USERS {
             self.grow();
@@ -48,27 +59,36 @@ impl UsersById {
     }
 
     pub(super) fn remove(&mut self, id: UserId) {
-        let place = self.place(id);
-        if self.buckets[place].contains_key(&id) {
-            Arc::make_mut(&mut self.buckets[place]).remove(&id);
+        let hash = self.hasher.hash_one(id);
+        let place = self.place(hash);
+        if self.contains(id)
+            && let Ok(found) =
+                Arc::make_mut(&mut self.buckets[place]).find_entry(hash, |(known, _)| *known == id)
+        {
+            found.remove();
             self.len -= 1;
         }
     }
 
     /// The bucket, from bits of the hash that the tables inside do not use.
-    fn place(&self, id: UserId) -> usize {
-        (self.hasher.hash_one(id) >> 24) as usize & (self.buckets.len() - 1)
+    fn place(&self, hash: u64) -> usize {
+        (hash >> 24) as usize & (self.buckets.len() - 1)
     }
 
     /// Four times the buckets, so that growing to any size costs little more than one copy of it.
     fn grow(&mut self) {
         let count = self.buckets.len() * 4;
-        let empty = || Bucket::with_capacity_and_hasher(BUCKET_USERS / 2, self.hasher.clone());
-        let old = std::mem::replace(&mut self.buckets, (0..count).map(|_| Arc::new(empty())).collect());
+        let empty = || Arc::new(Bucket::with_capacity(BUCKET_USERS / 2));
+        let old = std::mem::replace(&mut self.buckets, (0..count).map(|_| empty()).collect());
         for bucket in old {
             for (id, user) in bucket.iter() {
-                let place = self.place(*id);
-                Arc::make_mut(&mut self.buckets[place]).insert(*id, Arc::clone(user));
+                let hash = self.hasher.hash_one(id);
+                let place = self.place(hash);
+                Arc::make_mut(&mut self.buckets[place]).insert_unique(
+                    hash,
+                    (*id, Arc::clone(user)),
+                    |(id, _)| self.hasher.hash_one(id),
+                );
             }
         }
     }
