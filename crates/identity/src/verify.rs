@@ -17,6 +17,7 @@ use crate::claims::{Claims, Header, Lifetime, Registered};
 use crate::error::TokenError;
 use crate::foreign::{Mapping, Nobody, People, Subject};
 use crate::jwks::{Algorithm, KeySet};
+use crate::last_token::LastToken;
 
 /// The longest token that is looked at. Real ones are 1 to 4 KiB; a user in hundreds of groups stays below 20 KiB.
 pub const TOKEN_BYTES_MAX: usize = 64 * 1024;
@@ -78,6 +79,8 @@ pub enum ClaimMapping {
 #[derive(Debug)]
 pub struct Verifier {
     issuers: ArcSwap<Issuers>,
+    /// Grows when somebody is trusted differently: see [`LastToken`].
+    epoch: AtomicU64,
     verified: Cache<TokenDigest, Verified>,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -138,6 +141,7 @@ impl Verifier {
         issuers.into_iter().for_each(|issuer| all.add(issuer));
         Self {
             issuers: ArcSwap::from_pointee(all),
+            epoch: AtomicU64::new(0),
             verified: Cache::new(verified_tokens_max),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -166,6 +170,52 @@ impl Verifier {
         token: &str,
         now: Timestamp,
     ) -> Result<Arc<Caller>, TokenError> {
+        Ok(self.look_up(people, token, now)?.caller)
+    }
+
+    /// [`verify_among`](Self::verify_among) for a connection that may show the token again: what `make` makes of the
+    /// caller is remembered with it. `None` from [`again`](Self::again) says that it has to be asked here.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn verify_first<T: Copy>(
+        &self,
+        last: &LastToken<T>,
+        people: &(impl People + ?Sized),
+        token: &str,
+        now: Timestamp,
+        make: impl FnOnce(&Caller) -> T,
+    ) -> Result<T, TokenError> {
+        // Read before anything is looked at: if somebody is trusted differently meanwhile, the next one asks anew.
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let verified = self.look_up(people, token, now)?;
+        let made = make(&verified.caller);
+        // A foreign subject is held against the directory at each request.
+        if verified.subject.is_none() {
+            last.remember(token, epoch, verified.lifetime, made);
+        }
+        Ok(made)
+    }
+
+    /// What was made of this token when the connection showed it last, if that was the last token it showed.
+    ///
+    /// # Errors
+    /// When its lifetime is over.
+    pub fn again<T: Copy>(
+        &self,
+        last: &LastToken<T>,
+        token: &str,
+        now: Timestamp,
+    ) -> Option<Result<T, TokenError>> {
+        last.find(token, self.epoch.load(Ordering::Acquire), now)
+    }
+
+    fn look_up(
+        &self,
+        people: &(impl People + ?Sized),
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Verified, TokenError> {
         if token.is_empty() {
             return Err(TokenError::Empty);
         }
@@ -180,18 +230,17 @@ impl Verifier {
             })?;
             return Ok(match &verified.subject {
                 Some(subject) if !subject.is_still(&verified.caller, people) => {
-                    let caller = Arc::new(subject.caller(people));
-                    self.verified.insert(digest, Verified { caller: Arc::clone(&caller), ..verified });
-                    caller
+                    let verified = Verified { caller: Arc::new(subject.caller(people)), ..verified };
+                    self.verified.insert(digest, verified.clone());
+                    verified
                 }
-                _ => verified.caller,
+                _ => verified,
             });
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         let verified = self.examine(people, token, now)?;
-        let caller = Arc::clone(&verified.caller);
-        self.verified.insert(digest, verified);
-        Ok(caller)
+        self.verified.insert(digest, verified.clone());
+        Ok(verified)
     }
 
     /// The trusted issuer that a token claims to come from and whose keys it does not find there: whoever fetches keys
@@ -247,6 +296,7 @@ impl Verifier {
     }
 
     fn forget_the_unfounded(&self) {
+        self.epoch.fetch_add(1, Ordering::Release);
         self.verified.retain(|_, verified| verified.is_founded());
     }
 

@@ -1,7 +1,8 @@
 //! The application behind the sockets: takes a request apart, asks the right part, and puts the answer together.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
@@ -13,12 +14,13 @@ use http::header::{HOST, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Either;
 use hyper::body::Incoming;
-use identity::{Issuer, Publisher, Verifier};
+use identity::{Issuer, LastToken, Publisher, Verifier};
 use presence::{TenantId, UserId};
 use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
 
 use crate::api::subscriptions::SubscriptionRules;
-use crate::api::{BodySource, Call, Facts};
+use crate::api::{BodySource, Call, Facts, Visitor};
 use crate::dashboard::Dashboard;
 use crate::directory::Directory;
 use crate::emulator::Emulator;
@@ -117,7 +119,9 @@ pub struct App {
 impl App {
     /// Puts a server together.
     pub fn new(parts: Parts) -> Self {
-        let diagnostic = HeaderValue::from_str(&graph::headers::diagnostic("presenced"));
+        // Of a static text: copies of it count no references.
+        static DIAGNOSTIC: LazyLock<String> = LazyLock::new(|| graph::headers::diagnostic("presenced"));
+        let diagnostic = HeaderValue::from_maybe_shared(Bytes::from_static(DIAGNOSTIC.as_bytes()));
         Self {
             engine: parts.engine,
             wall_clock: parts.wall_clock,
@@ -132,7 +136,7 @@ impl App {
             profile: parts.profile,
             host_tenant: parts.host_tenant,
             emulator: parts.emulator,
-            public_url: parts.public_url,
+            public_url: parts.public_url.map(|url| url.trim_end_matches('/').to_owned()),
             position_seal: PositionSeal::new(&parts.position_key),
             feeds: Arc::new(Semaphore::new(FEEDS_MAX)),
             stop: parts.stop,
@@ -179,18 +183,22 @@ impl App {
             || applications.any(|application| application.has_page_at(origin))
     }
 
-    fn origin(&self, request: &Request<Incoming>, peer: Peer) -> String {
+    fn origin(&self, request: &Request<Incoming>, peer: Peer) -> Cow<'_, str> {
         if let Some(url) = &self.public_url {
-            return url.trim_end_matches('/').to_owned();
+            return url.into();
         }
         let authority = request.uri().authority().map(http::uri::Authority::as_str);
         let host = authority.or_else(|| request.headers().get(HOST)?.to_str().ok());
         let host = host
             .filter(|host| host.bytes().all(is_host_byte))
             .map_or_else(|| peer.local.to_string(), str::to_owned);
-        format!("{}://{host}", if peer.tls { "https" } else { "http" })
+        format!("{}://{host}", if peer.tls { "https" } else { "http" }).into()
     }
 }
+
+/// What is remembered of a connection: the last token it showed, and whom it stands for.
+#[derive(Debug, Default)]
+pub struct Remembered(LastToken<Visitor>);
 
 /// Where the OpenAPI description of the Graph side is.
 const OPENAPI_PATH: &str = "/openapi.json";
@@ -201,14 +209,22 @@ fn is_host_byte(byte: u8) -> bool {
 }
 
 impl Handler for App {
-    async fn handle(self: &Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<ResponseBody> {
+    type Memory = Remembered;
+
+    async fn handle(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        peer: Peer,
+        Remembered(last): &Remembered,
+    ) -> Response<ResponseBody> {
         let started = tokio::time::Instant::now();
         let origin = self.origin(&request, peer);
-        let request_id = self.ids.guid().to_string();
+        let mut request_id = Uuid::encode_buffer();
+        let request_id: &str = self.ids.guid().as_hyphenated().encode_lower(&mut request_id);
         let (mut head, body) = request.into_parts();
         let client_request_id = client_request_id(&head.headers).map(str::to_owned);
         let envelope = Envelope {
-            request_id: &request_id,
+            request_id,
             client_request_id: client_request_id.as_deref(),
             diagnostic: &self.diagnostic,
             origin: &origin,
@@ -220,12 +236,12 @@ impl Handler for App {
         let preflight = page.as_ref().and_then(|_| cors::preflight(&head.method, &head.headers));
         if let Some(mut response) = preflight {
             cors::share(&mut response, page);
-            log(&request_id, &head.method, response.status(), facts, None, started.elapsed());
+            log(request_id, &head.method, response.status(), facts, None, started.elapsed());
             return response;
         }
         let mut source = BodySource::Stream(body);
         let span = self.tracer.as_ref().and_then(|tracer| tracer.request(&head.headers));
-        let answer = self.answer(&mut head, &mut source, &origin, peer, &envelope, &mut facts);
+        let answer = self.answer(&mut head, &mut source, peer, &envelope, last, &mut facts);
         let answered = AssertUnwindSafe(trace::within(span.as_ref().map(|span| span.context), answer));
         let (mut response, cause) = match answered.catch_unwind().await {
             Ok(answer) => answer,
@@ -233,7 +249,7 @@ impl Handler for App {
             Err(_) => (envelope.failure(&GraphError::internal()), Some("a panic".to_owned())),
         };
         self.record(&head, &response);
-        self.note(&head, &source, &response, &request_id, facts, started.elapsed());
+        self.note(&head, &source, &response, request_id, facts, started.elapsed());
         encode::compress(&head.headers, &mut response);
         if head.headers.contains_key(http::header::ORIGIN) {
             cors::share(&mut response, page);
@@ -244,10 +260,10 @@ impl Handler for App {
         let took = started.elapsed();
         self.metrics.request(head.uri.path(), facts.operation, response.status().as_u16(), took);
         if let (Some(tracer), Some(mut span)) = (&self.tracer, span) {
-            describe(&mut span, &head, response.status(), facts, &request_id);
+            describe(&mut span, &head, response.status(), facts, request_id);
             tracer.end(span);
         }
-        log(&request_id, &head.method, response.status(), facts, cause, took);
+        log(request_id, &head.method, response.status(), facts, cause, took);
         response
     }
 }
@@ -257,55 +273,77 @@ impl App {
         self: &Arc<Self>,
         head: &mut http::request::Parts,
         source: &mut BodySource,
-        origin: &str,
+        peer: Peer,
+        envelope: &Envelope<'_>,
+        last: &LastToken<Visitor>,
+        facts: &mut Facts,
+    ) -> (Response<ResponseBody>, Option<String>) {
+        // The rest of what there is waits for longer things, and is kept out of what every request has to carry.
+        if !is_graph_path(head.uri.path())
+            && let Some(answer) = Box::pin(self.answer_own(head, source, peer, envelope, facts)).await
+        {
+            return answer;
+        }
+        let call = Call {
+            origin: envelope.origin,
+            request_id: envelope.request_id,
+            method: Method::parse(head.method.as_str()),
+            path: head.uri.path(),
+            query: head.uri.query(),
+            headers: &head.headers,
+            body: source,
+            is_part: false,
+        };
+        let outcome = self.call(call, last, envelope.date, facts).await;
+        // What a client is still sending must not keep it from reading the answer.
+        source.drain().await;
+        match outcome {
+            Ok(reply) => (envelope.success(reply), None),
+            Err(Refusal { error, cause, .. }) => (envelope.failure(&error), cause),
+        }
+    }
+
+    /// Answers what is not below a version of Graph; `None` when that is nothing of ours either.
+    async fn answer_own(
+        self: &Arc<Self>,
+        head: &mut http::request::Parts,
+        source: &mut BodySource,
         peer: Peer,
         envelope: &Envelope<'_>,
         facts: &mut Facts,
-    ) -> (Response<ResponseBody>, Option<String>) {
+    ) -> Option<(Response<ResponseBody>, Option<String>)> {
         if let Some(response) = self.dashboard.respond(head) {
             source.drain().await;
-            return (response, None);
+            return Some((response, None));
         }
         if let Some(resource) = crate::own::feed_resource(head) {
-            return match self.watch(resource, head, facts).await {
+            return Some(match self.watch(resource, head, facts).await {
                 Ok(FeedReply::Reply(reply)) => (envelope.success(reply), None),
                 Ok(FeedReply::Upgrade(response)) => (response, None),
                 Err(Refusal { error, cause, .. }) => (envelope.failure(&error), cause),
-            };
+            });
         }
         let head = &*head;
         let path = head.uri.path();
         let outcome = if let Some(rest) = crate::own::strip_root(path) {
-            self.own(rest, head, source, origin, peer, facts).await
+            self.own(rest, head, source, envelope.origin, peer, facts).await
         } else if let Some(reply) = self.health(path).await {
             Ok(reply)
         } else if path == OPENAPI_PATH && head.method == http::Method::GET {
             Ok(Reply::content("application/json", graph::openapi::document()))
-        } else if let Some(response) = self.issue(head, source, origin, path).await {
-            source.drain().await;
-            return (response, None);
         } else {
-            let call = Call {
-                origin,
-                request_id: envelope.request_id,
-                method: Method::parse(head.method.as_str()),
-                path,
-                query: head.uri.query(),
-                headers: &head.headers,
-                body: source,
-                is_part: false,
-            };
-            self.call(call, facts).await
+            let response = self.issue(head, source, envelope.origin).await?;
+            source.drain().await;
+            return Some((response, None));
         };
-        // What a client is still sending must not keep it from reading the answer.
         source.drain().await;
-        match outcome {
+        Some(match outcome {
             Ok(reply) => (envelope.success(reply), None),
             Err(Refusal { error, cause, scim_type }) if crate::own::is_scim(path) => {
                 (envelope.scim_failure(&error, scim_type), cause)
             }
             Err(Refusal { error, cause, .. }) => (envelope.failure(&error), cause),
-        }
+        })
     }
 
     /// Keeps the exchange, where an emulator has a recorder.
@@ -366,9 +404,8 @@ impl App {
         head: &http::request::Parts,
         source: &mut BodySource,
         origin: &str,
-        path: &str,
     ) -> Option<Response<ResponseBody>> {
-        if is_graph_path(path) || !Issuer::answers(path) {
+        if !Issuer::answers(head.uri.path()) {
             return None;
         }
         let bytes = match head.method {

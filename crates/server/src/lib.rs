@@ -30,7 +30,7 @@ mod webhook;
 
 pub use admin::{ADMIN_ROLE, PROVISIONING_ROLE, is_own_role};
 pub use api::subscriptions::SubscriptionRules;
-pub use app::{App, Parts};
+pub use app::{App, Parts, Remembered};
 pub use dashboard::{DASHBOARD_PATH, Dashboard, SignIn};
 pub use emulator::Emulator;
 pub use feed::{POSITION_KEY_BYTES, position_key};

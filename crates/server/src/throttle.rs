@@ -34,7 +34,8 @@ impl Throttle {
         Self { requests_max, tenants: Mutex::default() }
     }
 
-    /// Counts a request at `now` (wall-clock time, not the domain's), in a tenant with a limit of its own or without.
+    /// Counts a request at `now` (wall-clock time, not the domain's; asked only where there is a limit), in a tenant with a
+    /// limit of its own or without.
     ///
     /// # Errors
     /// When it is one too many: whole seconds until the window ends, at least 1.
@@ -43,9 +44,10 @@ impl Throttle {
         tenant: TenantId,
         tenant_max: Option<u32>,
         app: AppId,
-        now: Timestamp,
+        now: impl FnOnce() -> Timestamp,
     ) -> Result<(), u32> {
         let Some(requests_max) = tenant_max.or(self.requests_max) else { return Ok(()) };
+        let now = now();
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let windows = tenants.entry(tenant).or_default();
         if windows.len() >= THROTTLED_APPS_PER_TENANT_MAX && !windows.contains_key(&app) {
@@ -84,13 +86,13 @@ mod tests {
         let (tenant, app, other) = (TenantId::from_u128(1), AppId::from_u128(1), AppId::from_u128(2));
         let start: Timestamp = "2026-03-02T08:00:00Z".parse().unwrap();
         let at = |seconds| start + SignedDuration::from_secs(seconds);
-        assert_eq!(throttle.count(tenant, None, app, at(0)), Ok(()));
-        assert_eq!(throttle.count(tenant, None, app, at(1)), Ok(()));
-        assert_eq!(throttle.count(tenant, None, app, at(10)), Err(20));
-        assert_eq!(throttle.count(tenant, None, other, at(10)), Ok(()));
-        assert_eq!(throttle.count(TenantId::from_u128(2), None, app, at(10)), Ok(()));
-        assert_eq!(throttle.count(tenant, None, app, at(29)), Err(1));
-        assert_eq!(throttle.count(tenant, None, app, at(30)), Ok(()));
+        assert_eq!(throttle.count(tenant, None, app, || at(0)), Ok(()));
+        assert_eq!(throttle.count(tenant, None, app, || at(1)), Ok(()));
+        assert_eq!(throttle.count(tenant, None, app, || at(10)), Err(20));
+        assert_eq!(throttle.count(tenant, None, other, || at(10)), Ok(()));
+        assert_eq!(throttle.count(TenantId::from_u128(2), None, app, || at(10)), Ok(()));
+        assert_eq!(throttle.count(tenant, None, app, || at(29)), Err(1));
+        assert_eq!(throttle.count(tenant, None, app, || at(30)), Ok(()));
     }
 
     #[test]
@@ -98,9 +100,9 @@ mod tests {
         let now: Timestamp = "2026-03-02T08:00:00Z".parse().unwrap();
         let (tenant, app) = (TenantId::from_u128(1), AppId::from_u128(1));
         let throttle = Throttle::new(None);
-        assert!((0..10).all(|_| throttle.count(tenant, None, app, now).is_ok()));
-        assert!((0..10).any(|_| throttle.count(tenant, Some(5), app, now).is_err()));
-        assert!(throttle.count(TenantId::from_u128(2), None, app, now).is_ok());
+        assert!((0..10).all(|_| throttle.count(tenant, None, app, || now).is_ok()));
+        assert!((0..10).any(|_| throttle.count(tenant, Some(5), app, || now).is_err()));
+        assert!(throttle.count(TenantId::from_u128(2), None, app, || now).is_ok());
     }
 
     #[test]
@@ -108,7 +110,7 @@ mod tests {
         let throttle = Throttle::new(Some(1));
         let now: Timestamp = "2026-03-02T08:00:00Z".parse().unwrap();
         for app in 0..THROTTLED_APPS_PER_TENANT_MAX as u128 * 2 {
-            let _ = throttle.count(TenantId::from_u128(1), None, AppId::from_u128(app), now);
+            let _ = throttle.count(TenantId::from_u128(1), None, AppId::from_u128(app), || now);
         }
         let tenants = throttle.tenants.lock().unwrap();
         assert!(tenants.values().all(|windows| windows.len() <= THROTTLED_APPS_PER_TENANT_MAX));

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use identity::{KeySet, TokenError, Verifier};
+use identity::{Caller, KeySet, LastToken, TokenError, Verifier};
+use presence::{AppId, Timestamp};
 use serde_json::json;
 
 use crate::world::*;
@@ -82,4 +83,54 @@ fn keys_of_an_issuer_nobody_trusts_go_nowhere() {
     let verifier = verifier();
     assert!(!verifier.replace_keys("https://other.example/", KeySet::default()));
     assert!(verifier.verify(&token(&app_claims()), now()).is_ok());
+}
+
+// What a connection remembers of the last token it showed.
+
+fn first(verifier: &Verifier, last: &LastToken<AppId>, token: &str) -> Result<AppId, TokenError> {
+    verifier.verify_first(last, &identity::Nobody, token, now(), |caller: &Caller| caller.app)
+}
+
+#[test]
+fn the_last_token_is_known_again_and_no_other() {
+    let (verifier, last) = (verifier(), LastToken::default());
+    let (one, other) = (token(&app_claims()), token(&with(app_claims(), json!({"jti": 1}))));
+    let again = |token: &str, now: Timestamp| verifier.again(&last, token, now);
+    assert_eq!(again(&one, now()), None);
+    let app = first(&verifier, &last, &one).unwrap();
+    assert_eq!(again(&one, now()), Some(Ok(app)));
+    assert_eq!(again(&other, now()), None);
+    assert_eq!(again(&one[..one.len() - 1], now()), None);
+    first(&verifier, &last, &other).unwrap();
+    assert_eq!((again(&one, now()), again(&other, now())), (None, Some(Ok(app))));
+    assert!(first(&verifier, &last, "garbage").is_err());
+    assert_eq!(again("garbage", now()), None);
+}
+
+#[test]
+fn the_last_token_ends_with_its_lifetime_and_with_any_change_of_trust() {
+    let (verifier, last) = (verifier(), LastToken::default());
+    let token = token(&app_claims());
+    let again = |now: Timestamp| verifier.again(&last, &token, now);
+    let app = first(&verifier, &last, &token).unwrap();
+    assert_eq!(again(at(NOW + 3900)), Some(Ok(app)));
+    assert_eq!(again(at(NOW + 3901)), Some(Err(TokenError::Expired)));
+    assert_eq!(again(now()), None, "forgotten");
+    first(&verifier, &last, &token).unwrap();
+    verifier.replace_keys(&old_issuer(), other_key().signing.public());
+    assert_eq!(again(now()), None);
+    verifier.replace_keys(&old_issuer(), key().signing.public());
+    first(&verifier, &last, &token).unwrap();
+    verifier.replace_issuers(issuer().trusted().tenant, Vec::new());
+    assert_eq!(again(now()), None);
+    assert_eq!(first(&verifier, &last, &token), Err(TokenError::WrongIssuer));
+}
+
+#[test]
+fn a_token_that_is_too_long_is_not_kept_with_the_connection() {
+    let (verifier, last) = (verifier(), LastToken::default());
+    let long = token(&with(app_claims(), json!({"padding": "x".repeat(5_000)})));
+    first(&verifier, &last, &long).unwrap();
+    assert_eq!(verifier.again(&last, &long, now()), None);
+    assert!(!format!("{last:?}").contains(&long[..20]));
 }

@@ -4,10 +4,11 @@
 //! client that sends nothing hold a connection outside every timeout.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -38,12 +39,37 @@ pub struct Peer {
 
 /// Whatever answers requests. It never fails: every failure is an answer.
 pub trait Handler: Send + Sync + 'static {
+    /// What is remembered of a connection from one request to the next.
+    type Memory: Default + Send + Sync + 'static;
+
     /// The answer to one request.
     fn handle(
         self: &Arc<Self>,
         request: Request<Incoming>,
         peer: Peer,
+        memory: &Self::Memory,
     ) -> impl Future<Output = Response<ResponseBody>> + Send;
+}
+
+/// What the requests of one connection share. They count their references to this and not to the handler: that counter
+/// would be written by all processors for every request.
+struct Conversation<H: Handler> {
+    handler: Arc<H>,
+    peer: Peer,
+    memory: H::Memory,
+}
+
+impl<H: Handler> Conversation<H> {
+    fn new(handler: Arc<H>, peer: Peer) -> Arc<Self> {
+        Arc::new(Self { handler, peer, memory: H::Memory::default() })
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<ResponseBody>, Infallible> {
+        Ok(self.handler.handle(request, self.peer, &self.memory).await)
+    }
 }
 
 /// A socket to accept on, with TLS or without.
@@ -132,12 +158,27 @@ async fn converse<H: Handler>(
 
 /// Drives a connection to its end; told to stop, it finishes what is in flight and takes nothing new. The connection
 /// types share no trait for it, hence a macro.
+///
+/// The connection is a task by itself, so it is enough to ask once to be woken for the stop; asking with every request
+/// takes a lock that all connections share.
 macro_rules! finish {
     ($connection:ident, $stop:ident) => {{
         let mut connection = $connection;
-        tokio::select! {
-            ended = connection.as_mut() => return Ok(ended?),
-            _ = $stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        let news = $stop.clone();
+        let mut told = pin!($stop.wait_for(|stop| *stop));
+        let mut has_asked = false;
+        let ended = poll_fn(|context| {
+            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                return Poll::Ready(Some(ended));
+            }
+            let is_told = !(has_asked && matches!(news.has_changed(), Ok(false)))
+                && told.as_mut().poll(context).is_ready();
+            has_asked = true;
+            if is_told { Poll::Ready(None) } else { Poll::Pending }
+        });
+        match ended.await {
+            Some(ended) => return Ok(ended?),
+            None => connection.as_mut().graceful_shutdown(),
         }
         Ok(connection.await?)
     }};
@@ -172,14 +213,9 @@ async fn speak_http1<H: Handler>(
     peer: Peer,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let connection = pin!(
-        http1_builder()
-            .serve_connection(
-                TokioIo::new(stream),
-                service_fn(move |request| answer(handler.clone(), request, peer)),
-            )
-            .with_upgrades()
-    );
+    let conversation = Conversation::new(handler, peer);
+    let service = service_fn(move |request| conversation.clone().answer(request));
+    let connection = pin!(http1_builder().serve_connection(TokioIo::new(stream), service).with_upgrades());
     finish!(connection, stop)
 }
 
@@ -189,19 +225,10 @@ async fn speak_http2<H: Handler>(
     peer: Peer,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let connection = pin!(http2_builder().serve_connection(
-        TokioIo::new(stream),
-        service_fn(move |request| answer(handler.clone(), request, peer)),
-    ));
+    let conversation = Conversation::new(handler, peer);
+    let service = service_fn(move |request| conversation.clone().answer(request));
+    let connection = pin!(http2_builder().serve_connection(TokioIo::new(stream), service));
     finish!(connection, stop)
-}
-
-async fn answer<H: Handler>(
-    handler: Arc<H>,
-    request: Request<Incoming>,
-    peer: Peer,
-) -> Result<Response<ResponseBody>, Infallible> {
-    Ok(handler.handle(request, peer).await)
 }
 
 /// Tells a client for whom there is no room. Under TLS there is no room even for that.
@@ -232,7 +259,14 @@ mod tests {
     struct Reader;
 
     impl Handler for Reader {
-        async fn handle(self: &Arc<Self>, request: Request<Incoming>, _peer: Peer) -> Response<ResponseBody> {
+        type Memory = ();
+
+        async fn handle(
+            self: &Arc<Self>,
+            request: Request<Incoming>,
+            _peer: Peer,
+            _memory: &(),
+        ) -> Response<ResponseBody> {
             let (head, body) = request.into_parts();
             let read = BodySource::Stream(body).read(&head.headers).await;
             Response::new(crate::http::reply::full(format!("{:?}", read.err())))

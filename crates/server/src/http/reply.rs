@@ -22,8 +22,14 @@ const REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static(headers::CLIENT_REQUEST_ID);
 const DIAGNOSTIC: HeaderName = HeaderName::from_static(headers::DIAGNOSTIC);
 const ODATA_VERSION: HeaderName = HeaderName::from_static(headers::ODATA_VERSION.0);
+const OUTCOME: HeaderName = HeaderName::from_static(headers::OUTCOME);
+// And their values, checked once.
+const NO_CACHE: HeaderValue = HeaderValue::from_static(headers::CACHE_CONTROL.1);
+const VARIES: HeaderValue = HeaderValue::from_static("Accept-Encoding");
+const ODATA_VERSION_VALUE: HeaderValue = HeaderValue::from_static(headers::ODATA_VERSION.1);
+const HTTPS_ONLY: HeaderValue = HeaderValue::from_static(headers::STRICT_TRANSPORT_SECURITY.1);
 /// Header fields of most answers, rounded up.
-const USUAL_HEADERS: usize = 16;
+const USUAL_HEADERS: usize = 12;
 
 /// The body of a response: all of it at once, or one that goes on for as long as the client listens.
 pub(crate) type ResponseBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>;
@@ -101,10 +107,10 @@ impl Envelope<'_> {
             insert(&mut response, LOCATION, location);
         }
         if let Some(outcome) = &reply.outcome {
-            insert(&mut response, headers::OUTCOME, &graph::explanation::outcome_header(outcome));
+            insert(&mut response, OUTCOME, &graph::explanation::outcome_header(outcome));
         }
         if reply.is_odata {
-            response.headers_mut().insert(ODATA_VERSION, HeaderValue::from_static(headers::ODATA_VERSION.1));
+            response.headers_mut().insert(ODATA_VERSION, ODATA_VERSION_VALUE);
         }
         response
     }
@@ -163,17 +169,19 @@ impl Envelope<'_> {
             fields.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
         fields.insert(CONTENT_LENGTH, length.into());
-        fields.insert(CACHE_CONTROL, HeaderValue::from_static(headers::CACHE_CONTROL.1));
-        fields.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        fields.insert(CACHE_CONTROL, NO_CACHE);
+        fields.insert(VARY, VARIES);
         fields.insert(DIAGNOSTIC, self.diagnostic.clone());
-        if let Ok(request_id) = HeaderValue::from_str(self.request_id) {
+        // Most answers have it twice; the bytes are shared.
+        if let Ok(request_id) =
+            HeaderValue::from_maybe_shared(Bytes::copy_from_slice(self.request_id.as_bytes()))
+        {
             let given = self.client_request_id.and_then(|id| HeaderValue::from_str(id).ok());
             fields.insert(CLIENT_REQUEST_ID, given.unwrap_or_else(|| request_id.clone()));
             fields.insert(REQUEST_ID, request_id);
         }
         if self.tls {
-            let value = HeaderValue::from_static(headers::STRICT_TRANSPORT_SECURITY.1);
-            fields.insert(STRICT_TRANSPORT_SECURITY, value);
+            fields.insert(STRICT_TRANSPORT_SECURITY, HTTPS_ONLY);
         }
         response
     }

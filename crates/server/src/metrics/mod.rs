@@ -40,6 +40,7 @@ pub(crate) struct Metrics {
     deliveries: Counters,
     posts: Durations,
     latency: Durations,
+    tokens_again: Counters,
     pub(crate) census: Census,
 }
 
@@ -55,6 +56,7 @@ impl Metrics {
             deliveries: Counters::new(DELIVERIES.len()),
             posts: Durations::new(1),
             latency: Durations::new(1),
+            tokens_again: Counters::new(1),
             census: Census::default(),
         }
     }
@@ -89,6 +91,15 @@ impl Metrics {
 
     fn deliveries(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         DELIVERIES.into_iter().enumerate().map(|(position, name)| (name, self.deliveries.sum(position)))
+    }
+
+    /// Counts a token that is the last one of its connection.
+    pub(crate) fn token_again(&self) {
+        self.tokens_again.add(0, 1);
+    }
+
+    fn tokens_again(&self) -> u64 {
+        self.tokens_again.sum(0)
     }
 
     /// Requests so far: what was asked for, the status, how many; those that never happened left out.
@@ -131,10 +142,7 @@ fn kind(path: &str, operation: Option<Operation>) -> usize {
         });
     }
     match operation {
-        Some(operation) => {
-            let row = OPERATIONS.iter().position(|row| row.operation == operation);
-            row.unwrap_or_else(|| other("none"))
-        }
+        Some(operation) => operation.row_number(),
         None if path == "/healthz" || path == "/readyz" => other("health"),
         None if path.contains("/oauth2/")
             || path.contains("/.well-known/")

@@ -82,7 +82,14 @@ impl MetricsPage {
 }
 
 impl Handler for MetricsPage {
-    async fn handle(self: &Arc<Self>, request: Request<Incoming>, _peer: Peer) -> Response<ResponseBody> {
+    type Memory = ();
+
+    async fn handle(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        _peer: Peer,
+        _memory: &(),
+    ) -> Response<ResponseBody> {
         let answer = |status, body: String| {
             let mut response = Response::new(full(body));
             *response.status_mut() = status;
@@ -161,7 +168,8 @@ impl Reading {
             feeds as u64,
         )?;
         let verified = self.app.verifier.remembrance();
-        page.counter("presenced_token_cache_hits", "Tokens found verified already", verified.hits)?;
+        let hits = verified.hits + self.app.metrics.tokens_again();
+        page.counter("presenced_token_cache_hits", "Tokens found verified already", hits)?;
         page.counter("presenced_token_cache_misses", "Tokens that had to be verified", verified.misses)?;
         page.gauge("presenced_token_cache_entries", "Verified tokens remembered", verified.entries as u64)?;
         let states = self.app.foreign_keys.states();
