@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_lc_rs::digest;
+use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
@@ -49,6 +50,9 @@ impl Algorithm {
 pub struct VerificationKey {
     algorithms: &'static [Algorithm],
     key: DecodingKey,
+    /// The same key as the library wants it to verify with, where it serves RS256. Making that of modulus and exponent is
+    /// otherwise a part of every verification.
+    rs256: Option<ParsedPublicKey>,
     /// SHA-256 of the key itself: another key under the same `kid` is another key.
     fingerprint: [u8; 32],
 }
@@ -73,18 +77,21 @@ impl VerificationKey {
     pub(crate) fn es256(x: &[u8], y: &[u8]) -> Option<Self> {
         let key =
             DecodingKey::from_ec_components(&URL_SAFE_NO_PAD.encode(x), &URL_SAFE_NO_PAD.encode(y)).ok()?;
-        Some(Self { algorithms: &[Algorithm::Es256], key, fingerprint: fingerprint(&[x, y]) })
+        Some(Self { algorithms: &[Algorithm::Es256], key, rs256: None, fingerprint: fingerprint(&[x, y]) })
     }
 
     /// An Ed25519 key. None when the library cannot read it.
     pub(crate) fn ed25519(x: &[u8]) -> Option<Self> {
         let key = DecodingKey::from_ed_components(&URL_SAFE_NO_PAD.encode(x)).ok()?;
-        Some(Self { algorithms: &[Algorithm::EdDsa], key, fingerprint: fingerprint(&[x]) })
+        Some(Self { algorithms: &[Algorithm::EdDsa], key, rs256: None, fingerprint: fingerprint(&[x]) })
     }
 
     fn new_rsa(algorithms: &'static [Algorithm], modulus: &[u8], exponent: &[u8]) -> Self {
         let key = DecodingKey::from_rsa_raw_components(modulus, exponent);
-        Self { algorithms, key, fingerprint: fingerprint(&[modulus, exponent]) }
+        let components = RsaPublicKeyComponents { n: modulus, e: exponent };
+        // A key it does not take serves nothing either way.
+        let rs256 = components.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok();
+        Self { algorithms, key, rs256, fingerprint: fingerprint(&[modulus, exponent]) }
     }
 
     /// Whether this key is for that algorithm.
@@ -93,7 +100,12 @@ impl VerificationKey {
     }
 
     /// Whether `signature` (base64url) is this key's signature of `message` by an algorithm that it serves.
-    pub(crate) fn verifies(&self, message: &[u8], signature: &str, algorithm: Algorithm) -> bool {
+    pub fn verifies(&self, message: &[u8], signature: &str, algorithm: Algorithm) -> bool {
+        if let (Some(key), Algorithm::Rs256) = (&self.rs256, algorithm) {
+            let signature = URL_SAFE_NO_PAD.decode(signature);
+            return self.serves(algorithm)
+                && signature.is_ok_and(|signature| key.verify_sig(message, &signature).is_ok());
+        }
         self.serves(algorithm)
             && jsonwebtoken::crypto::verify(signature, message, &self.key, algorithm.library())
                 .unwrap_or(false)

@@ -110,12 +110,13 @@ impl Session {
         if self.pair != SessionPair::Available {
             return Fade::Fresh;
         }
-        if now >= self.fades_away_at() {
-            Fade::Away
-        } else if now >= self.fades_inactive_at() {
+        let unrefreshed = now.duration_since(self.set_at);
+        if unrefreshed < FADE_STEP {
+            Fade::Fresh
+        } else if unrefreshed < FADE_STEP * 2 {
             Fade::Inactive
         } else {
-            Fade::Fresh
+            Fade::Away
         }
     }
 
@@ -133,22 +134,15 @@ impl Session {
         if self.pair != SessionPair::Available {
             return None;
         }
-        [self.fades_inactive_at(), self.fades_away_at()]
-            .into_iter()
-            .find(|fade| *fade > after && *fade < self.expires_at)
+        let unrefreshed = after.duration_since(self.set_at);
+        let next = [FADE_STEP, FADE_STEP * 2].into_iter().find(|fade| unrefreshed < *fade)?;
+        // What lies beyond the end of time is beyond the end of the session.
+        self.set_at.checked_add(next).ok().filter(|fade| *fade < self.expires_at)
     }
 
     /// The next instant after `after` at which anything about the session changes by time alone.
     pub(crate) fn next_deadline(&self, after: Timestamp) -> Option<Timestamp> {
         self.next_fade(after).or_else(|| (self.expires_at > after).then_some(self.expires_at))
-    }
-
-    fn fades_inactive_at(&self) -> Timestamp {
-        self.set_at.saturating_add(FADE_STEP).unwrap_or(Timestamp::MAX)
-    }
-
-    fn fades_away_at(&self) -> Timestamp {
-        self.set_at.saturating_add(FADE_STEP * 2).unwrap_or(Timestamp::MAX)
     }
 }
 
