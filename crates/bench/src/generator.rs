@@ -167,9 +167,9 @@ async fn http1(
     latency: &RefCell<Histogram<u64>>,
 ) -> anyhow::Result<()> {
     let (mut ask, mut out, mut answer) = (Ask::default(), Vec::new(), vec![0; 16 * 1024]);
-    for number in 0.. {
+    loop {
         client.ask(&mut ask);
-        ask.write_http1(&mut out, client.token(number));
+        ask.write_http1(&mut out, client.token());
         let began = Instant::now();
         stream.write_all(&out).await?;
         let (status, _) = read_answer(&mut stream, &mut answer).await?;
@@ -268,9 +268,9 @@ async fn http2(
         let client = &client;
         async move {
             let mut ask = Ask::default();
-            for number in 0.. {
+            loop {
                 client.borrow_mut().ask(&mut ask);
-                let (request, body) = http2_request(&ask, client.borrow().token(number))?;
+                let (request, body) = http2_request(&ask, client.borrow().token())?;
                 let began = Instant::now();
                 sender = sender.ready().await?;
                 let (response, mut sending) = sender.send_request(request, body.is_empty())?;

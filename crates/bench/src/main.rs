@@ -6,6 +6,9 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people at a terminal")]
 
 mod child;
+mod cold;
+mod expiry;
+mod follower;
 mod generator;
 mod notify;
 mod population;
@@ -102,11 +105,12 @@ fn main() -> ExitCode {
 }
 
 fn compare(args: &CompareArgs) -> anyhow::Result<()> {
-    let wanted = wanted(&args.scenarios)?;
+    let (wanted, with_expiry) = wanted(&args.scenarios, args.short)?;
     let plan = Plan {
         rounds: args.rounds.max(1),
         warm_up: Duration::from_millis(if args.short { 100 } else { 500 }),
         measured: Duration::from_millis(if args.short { 500 } else { 2_000 }),
+        cold_tokens: if args.short { 4_000 } else { 20_000 },
     };
     let people = args.people.unwrap_or(if args.short { 100_000 } else { 1_000_000 });
     let settings = json!({
@@ -121,49 +125,63 @@ fn compare(args: &CompareArgs) -> anyhow::Result<()> {
     if !args.json {
         println!("machine:  {machine}\nsettings: {settings}\n");
     }
-    let folder = tempfile::tempdir()?;
-    let world = World::new(folder.path(), people)?;
-    world.fill(Present { people, expiring: 0, expire_at: now() })?;
-    let presenced = Server::presenced(&args.presenced, &world, &args.log)?;
     let mut rows = Vec::new();
-    for scenario in wanted {
-        let row = scenario::run(scenario, &world, &presenced, plan)?;
-        if !args.json {
-            println!("{}", row.print());
+    let mut server = json!(null);
+    if !wanted.is_empty() {
+        let folder = tempfile::tempdir()?;
+        let world = World::new(folder.path(), people)?;
+        world.fill(Present { people, expiring: 0, expire_at: now() })?;
+        let presenced = Server::presenced(&args.presenced, &world, &args.log)?;
+        for scenario in wanted {
+            let row = scenario::run(scenario, &world, &presenced, plan)?;
+            if !args.json {
+                println!("{}", row.print());
+            }
+            rows.push(row.json());
         }
-        rows.push(row.json());
+        let memory_mib = presenced.resident_bytes()? / (1024 * 1024);
+        let ready_secs = presenced.ready_after.as_secs_f64();
+        if !args.json {
+            println!(
+                "presenced with its directory of {people} users: ready after {ready_secs:.2} s, {memory_mib} MiB resident\n"
+            );
+        }
+        server = json!({ "memory_mib": memory_mib, "ready_secs": ready_secs });
     }
-    let memory_mib = presenced.resident_bytes()? / (1024 * 1024);
-    let ready_secs = presenced.ready_after.as_secs_f64();
+    if with_expiry {
+        let waved = expiry::run(&args.presenced, people, plan.rounds, &args.log)?;
+        if !args.json {
+            println!("{}", waved.print());
+        }
+        rows.push(waved.json());
+    }
     if args.json {
         println!(
             "{:#}",
-            json!({ "machine": machine, "settings": settings, "scenarios": rows,
-            "presenced_memory_mib": memory_mib, "presenced_ready_secs": ready_secs })
-        );
-    } else {
-        println!(
-            "presenced with its directory of {people} users: ready after {ready_secs:.2} s, {memory_mib} MiB resident"
+            json!({ "machine": machine, "settings": settings, "scenarios": rows, "presenced": server })
         );
     }
     Ok(())
 }
 
-/// The scenarios of these names; a name that is none stands for all that begin with it.
-fn wanted(names: &[String]) -> anyhow::Result<Vec<&'static Scenario>> {
+/// The scenarios of these names, and whether the waves of expiry are among them; a name that is none stands for all that
+/// begin with it. Without names all of them, but the waves, which take their twenty seconds each, only in a full run.
+fn wanted(names: &[String], is_short: bool) -> anyhow::Result<(Vec<&'static Scenario>, bool)> {
     if names.is_empty() {
-        return Ok(SCENARIOS.iter().collect());
+        return Ok((SCENARIOS.iter().collect(), !is_short));
     }
     let mut wanted = Vec::new();
-    for name in names {
+    let with_expiry = names.iter().any(|name| name == expiry::NAME);
+    for name in names.iter().filter(|name| *name != expiry::NAME) {
         let exact = SCENARIOS.iter().filter(|scenario| scenario.name == name);
         let beginning = SCENARIOS.iter().filter(|scenario| scenario.name.starts_with(name.as_str()));
         let found: Vec<_> = if exact.clone().count() > 0 { exact.collect() } else { beginning.collect() };
         if found.is_empty() {
-            let known: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+            let known: Vec<_> =
+                SCENARIOS.iter().map(|scenario| scenario.name).chain([expiry::NAME]).collect();
             anyhow::bail!("there is no scenario {name}; there are {}", known.join(", "));
         }
         wanted.extend(found);
     }
-    Ok(wanted)
+    Ok((wanted, with_expiry))
 }

@@ -81,8 +81,7 @@ pub(crate) fn run(args: &NotifyArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let receivers = Receivers::start(args, &world).await?;
-        let bench =
-            Bench { args, presenced: &presenced, token: world.tokens(1, now())?[0].clone(), receivers };
+        let bench = Bench { args, presenced: &presenced, token: world.token()?, receivers };
         let began = bench.receivers.inbox.now();
         let before = presenced.resident_bytes()?;
         bench.subscribe().await?;

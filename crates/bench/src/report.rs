@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::scenario::{Goal, Scenario};
+use crate::traffic::Traffic;
 
 /// One server in one round.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -24,6 +25,12 @@ pub(crate) struct Row {
     pub(crate) scenario: &'static str,
     pub(crate) connections: u64,
     pub(crate) goal: Goal,
+    /// What presenced is held against.
+    pub(crate) against: &'static str,
+    /// Presences in an answer, where there are many.
+    pub(crate) presences: Option<usize>,
+    /// Changes that a follower was told of, where there is one.
+    pub(crate) told: Option<u64>,
     pub(crate) reference: Vec<Figures>,
     pub(crate) presenced: Vec<Figures>,
 }
@@ -53,8 +60,15 @@ impl Spread {
 }
 
 impl Row {
-    pub(crate) fn new(scenario: &Scenario) -> Self {
+    pub(crate) fn new(scenario: &Scenario, against: &'static str) -> Self {
+        let presences = match scenario.traffic {
+            Traffic::Batch(size) => Some(size),
+            _ => None,
+        };
         Self {
+            against,
+            presences,
+            told: None,
             scenario: scenario.name,
             connections: scenario.connections,
             goal: scenario.goal,
@@ -80,7 +94,7 @@ impl Row {
     /// As lines for people.
     pub(crate) fn print(&self) -> String {
         let mut text = format!("{} ({} connections)\n", self.scenario, self.connections);
-        for (name, rounds) in [("reference", &self.reference), ("presenced", &self.presenced)] {
+        for (name, rounds) in [(self.against, &self.reference), ("presenced", &self.presenced)] {
             let of = |figure: fn(&Figures) -> f64| Spread::of(rounds.iter().map(figure));
             let rate = of(|figures| figures.requests_per_sec);
             text += &format!(
@@ -101,6 +115,13 @@ impl Row {
             });
             format!("  {name:<20} {:.2} [{:.2}-{:.2}]{goal}\n", ratio.median, ratio.lowest, ratio.highest)
         };
+        if let Some(presences) = self.presences {
+            let rate = Spread::of(self.presenced.iter().map(|figures| figures.requests_per_sec));
+            text += &format!("  {:.2} million presences a second\n", rate.median * presences as f64 / 1e6);
+        }
+        if let Some(told) = self.told {
+            text += &format!("  a follower was told of {told} changes\n");
+        }
         text += &line("ratio by throughput", self.throughput_ratio(), Some(self.goal.throughput));
         text + &line("ratio by CPU", self.cpu_ratio(), self.goal.cpu)
     }

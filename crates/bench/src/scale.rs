@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::child::Server;
 use crate::generator::{Span, Transport, load};
 use crate::population::{DAY_SECS, Event, day, lifetime};
-use crate::traffic::{Client, Traffic};
+use crate::traffic::{Client, Tokens, Traffic};
 use crate::world::{Present, TENANT, World, now, user};
 
 /// Seconds of the simulated day between two looks of the ticker, and the width of a step: reports within one are made at
@@ -120,7 +120,7 @@ pub(crate) fn open(args: &OpenArgs) -> anyhow::Result<()> {
 fn storm(args: &ScaleArgs, folder: &Path) -> anyhow::Result<Value> {
     let world = World::new(folder, args.people)?;
     let server = Server::presenced(&args.presenced, &world, "warn")?;
-    let tokens = world.tokens(1, now())?;
+    let tokens = Tokens::one(world.token()?);
     let clients = |traffic, count| {
         let tokens = tokens.clone();
         (0..count).map(move |number| Client::new(traffic, args.people, number, tokens.clone())).collect()

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::world::{APP, user};
 
@@ -24,6 +25,11 @@ pub(crate) enum Traffic {
 
 /// People one client changes in turn; a second round over them says the opposite of the first.
 const PEOPLE_OF_A_CLIENT: u64 = 512;
+/// What changes say in one round, and in the next: no two of them are the same, nor what people said before.
+const CHANGES: [[(&str, &str); 2]; 2] = [
+    [("Busy", "InACall"), ("Busy", "InAConferenceCall")],
+    [("DoNotDisturb", "Presenting"), ("Away", "Away")],
+];
 /// People in a batch read of the mixed day.
 pub(crate) const MIXED_BATCH: usize = 50;
 
@@ -65,18 +71,57 @@ pub(crate) struct Client {
     people: u64,
     number: u64,
     changes: u64,
+    /// What a change says, and the next one of the same person.
+    says: [(&'static str, &'static str); 2],
     random: Random,
-    tokens: Arc<[String]>,
+    tokens: Arc<Tokens>,
+}
+
+/// The tokens that clients show.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    all: Vec<String>,
+    /// How many are used up, where each counts once.
+    taken: Option<AtomicUsize>,
+}
+
+impl Tokens {
+    /// One for everybody, always.
+    pub(crate) fn one(token: String) -> Arc<Self> {
+        Arc::new(Self { all: vec![token], taken: None })
+    }
+
+    /// Each for one request, as far as they go.
+    pub(crate) fn each_once(all: Vec<String>) -> Arc<Self> {
+        Arc::new(Self { all, taken: Some(AtomicUsize::new(0)) })
+    }
+
+    /// The first, which nobody has used up.
+    pub(crate) fn first(&self) -> &str {
+        &self.all[0]
+    }
+
+    fn next(&self) -> &str {
+        let place = self.taken.as_ref().map_or(0, |taken| taken.fetch_add(1, Ordering::Relaxed));
+        &self.all[place % self.all.len()]
+    }
 }
 
 impl Client {
-    /// Client `number` of a population of `people`. It shows the tokens in turn.
-    pub(crate) fn new(traffic: Traffic, people: u64, number: u64, tokens: Arc<[String]>) -> Self {
-        Self { traffic, people, number, changes: 0, random: Random::new(number), tokens }
+    /// Client `number` of a population of `people`.
+    pub(crate) fn new(traffic: Traffic, people: u64, number: u64, tokens: Arc<Tokens>) -> Self {
+        let (changes, says) = (0, CHANGES[0]);
+        Self { traffic, people, number, changes, says, random: Random::new(number), tokens }
     }
 
-    pub(crate) fn token(&self, request: usize) -> &str {
-        &self.tokens[request % self.tokens.len()]
+    /// The same in a later round: what it says is not what the round before has left behind.
+    pub(crate) fn in_round(self, round: usize) -> Self {
+        Self { says: CHANGES[round % CHANGES.len()], ..self }
+    }
+
+    /// The token of the next request.
+    pub(crate) fn token(&self) -> &str {
+        self.tokens.next()
     }
 
     /// Writes the next request over the last one.
@@ -116,8 +161,7 @@ impl Client {
         let (round, place) = (self.changes / PEOPLE_OF_A_CLIENT, self.changes % PEOPLE_OF_A_CLIENT);
         self.changes += 1;
         let somebody = (self.number * PEOPLE_OF_A_CLIENT + place) % self.people;
-        let (availability, activity) =
-            [("Busy", "InACall"), ("Available", "Available")][(round % 2) as usize];
+        let (availability, activity) = self.says[(round % 2) as usize];
         set(ask, somebody, availability, activity);
     }
 
@@ -183,9 +227,8 @@ mod tests {
 
     #[test]
     fn the_same_seed_asks_the_same_and_every_change_is_one() {
-        let tokens: Arc<[String]> = Arc::from(["t".to_owned()]);
         let asked = |traffic| {
-            let mut client = Client::new(traffic, 1_000, 3, tokens.clone());
+            let mut client = Client::new(traffic, 1_000, 3, Tokens::one("t".to_owned()));
             let mut ask = Ask::default();
             let requests = (0..PEOPLE_OF_A_CLIENT * 2).map(|_| {
                 client.ask(&mut ask);
@@ -200,5 +243,11 @@ mod tests {
             assert_eq!(path, path_again);
             assert_ne!(body, body_again);
         }
+    }
+
+    #[test]
+    fn tokens_that_count_once_are_used_up_in_turn() {
+        let tokens = Tokens::each_once(["a", "b"].map(str::to_owned).to_vec());
+        assert_eq!([tokens.first(), tokens.next(), tokens.next(), tokens.next()], ["a", "a", "b", "a"]);
     }
 }

@@ -1,6 +1,7 @@
 //! The server's world: people and applications, a store in which they are present, keys, tokens and certificates.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,10 @@ use std::time::Duration;
 use anyhow::Context;
 use async_trait::async_trait;
 use engine::{Clock, Engine, SystemClock};
-use identity::{Application, Issuer, IssuerConfig, SigningKey};
+use identity::{Application, Issuer, IssuerConfig, SigningKey, VerificationKey};
 use jiff::SignedDuration;
 use presence::{AppId, Command, SessionLifetime, SessionPair, TenantId, Timestamp, UserId, UserKey};
-use store::{Embedded, Options};
+use store::{Embedded, Options, Store};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -27,6 +28,8 @@ const PUBLIC_URL: &str = "http://localhost";
 const ROLES: [&str; 3] = ["Presence.Read.All", "Presence.ReadWrite.All", "User.Read.All"];
 /// Writers that fill the store at a time; together they make its groups.
 const FILLERS: u64 = 1_024;
+/// How long before its end a session of a wave was set: as short as a session may be.
+const WAVE_LIFETIME: SignedDuration = presence::limits::SESSION_LIFETIME_MIN;
 /// How long a token counts: longer than any run.
 const TOKEN_LIFETIME_SECS: u32 = 24 * 60 * 60;
 
@@ -44,6 +47,8 @@ pub(crate) struct World {
     /// Lines of the configuration besides those every measurement has; they come first.
     settings: &'static str,
     issuer: Issuer,
+    /// Of the key that the issuer signs with.
+    kid: String,
     app: Application,
 }
 
@@ -56,6 +61,24 @@ pub(crate) struct Present {
     pub(crate) expiring: u64,
     /// When that is.
     pub(crate) expire_at: Timestamp,
+}
+
+/// People whose sessions end together, so many at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waves {
+    pub(crate) waves: u64,
+    pub(crate) people_each: u64,
+    /// When the first session of the first wave ends; the others follow within a second.
+    pub(crate) first: Timestamp,
+    /// From one wave to the next.
+    pub(crate) apart: SignedDuration,
+}
+
+impl Waves {
+    /// When a wave begins.
+    pub(crate) fn at(&self, wave: u64) -> Timestamp {
+        self.first + self.apart * i32::try_from(wave).unwrap_or(i32::MAX)
+    }
 }
 
 impl World {
@@ -78,6 +101,7 @@ impl World {
             folder: folder.to_owned(),
             people,
             settings: "",
+            kid: key.kid().to_owned(),
             issuer: Issuer::new(IssuerConfig::new(TENANT, PUBLIC_URL, key)),
             app,
         };
@@ -138,15 +162,51 @@ impl World {
         Ok(path)
     }
 
-    /// Tokens of the application, all different.
-    pub(crate) fn tokens(&self, count: usize, now: Timestamp) -> anyhow::Result<Arc<[String]>> {
+    /// The key that verifies every token.
+    pub(crate) fn verification_key(&self) -> anyhow::Result<VerificationKey> {
+        self.issuer.trusted().keys.get(&self.kid).cloned().context("the issuer has no key")
+    }
+
+    /// The one token that most measurements need.
+    pub(crate) fn token(&self) -> anyhow::Result<String> {
+        self.tokens(0..1, now())?.pop().context("one was asked for")
+    }
+
+    /// Tokens of the application: of different numbers, different ones.
+    pub(crate) fn tokens(&self, numbers: Range<usize>, now: Timestamp) -> anyhow::Result<Vec<String>> {
         let mint = |number: usize| {
             let at = now - SignedDuration::from_secs(1);
             // The lifetime is what tells one from another.
             let lifetime = TOKEN_LIFETIME_SECS + u32::try_from(number)?;
             Ok(self.issuer.mint_application(&self.app, at, lifetime)?)
         };
-        (0..count).map(mint).collect::<anyhow::Result<Vec<_>>>().map(Into::into)
+        numbers.map(mint).collect()
+    }
+
+    /// Adds people to a filled store whose sessions end in waves. They have the numbers from `first_person` on.
+    pub(crate) fn fill_waves(&self, first_person: u64, waves: Waves) -> anyhow::Result<()> {
+        let (store, _) = Embedded::open(&self.folder.join("store"), Options::default())?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build()?;
+        runtime.block_on(async {
+            for wave in 0..waves.waves {
+                let clock = Arc::new(Still(waves.at(wave) - WAVE_LIFETIME));
+                let engine = Arc::new(Engine::new(store.clone(), clock));
+                let people =
+                    first_person + wave * waves.people_each..first_person + (wave + 1) * waves.people_each;
+                let mut fillers = JoinSet::new();
+                for filler in 0..FILLERS as usize {
+                    fillers.spawn(fill_wave(
+                        engine.clone(),
+                        people.clone().skip(filler).step_by(FILLERS as usize),
+                    ));
+                }
+                while let Some(filled) = fillers.join_next().await {
+                    filled??;
+                }
+            }
+            Ok(store.close().await?)
+        })
     }
 
     /// Fills the store through the engine, as the server itself would, with everybody Available for four hours, or for
@@ -169,6 +229,17 @@ impl World {
             Ok(engine.store().close().await?)
         })
     }
+}
+
+/// A filler's part of a wave. Everybody is in a call: that does not fade before it ends.
+async fn fill_wave(engine: Arc<Engine>, people: impl Iterator<Item = u64>) -> anyhow::Result<()> {
+    for number in people {
+        let spread = SignedDuration::from_millis((number % 1_000) as i64);
+        let lifetime = SessionLifetime::new(WAVE_LIFETIME + spread)?;
+        let command = Command::SetPresence { app: APP, pair: SessionPair::InACall, lifetime };
+        engine.execute(UserKey { tenant: TENANT, user: user(number) }, command).await?;
+    }
+    Ok(())
 }
 
 async fn fill_part(engine: Arc<Engine>, first: u64, present: Present, now: Timestamp) -> anyhow::Result<()> {
