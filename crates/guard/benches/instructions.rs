@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use engine::{ClockState, Engine, SystemClock, VirtualClock};
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use graph::json::Body;
 use graph::odata::{Query, ServiceRoot, presence_select};
 use graph::path::Route;
@@ -23,7 +24,8 @@ use jiff::SignedDuration;
 use presence::{
     AppId, Command, SessionLifetime, SessionPair, TenantId, Timestamp, UserId, UserKey, UserPresence,
 };
-use store::Memory;
+use store::disk::SimulatedDisk;
+use store::{Embedded, Memory, Options, Store};
 
 /// Instructions of each path when it was last looked at.
 const ANSWER: u64 = 2_554;
@@ -60,30 +62,47 @@ fn set(app: AppId, pair: SessionPair) -> Command {
     Command::SetPresence { app, pair, lifetime: SessionLifetime::default() }
 }
 
-/// An engine over memory, in which everybody is present, at a time that stands.
-fn engine() -> Engine {
+/// An engine over a store in which everybody is present, at a time that stands.
+fn engine(store: Arc<dyn Store>) -> Engine {
     let clock = VirtualClock::new(Arc::new(SystemClock::new(None)), ClockState::default());
     clock.freeze();
-    let engine = Engine::new(Arc::new(Memory::default()), Arc::new(clock));
-    for number in 0..PEOPLE {
-        let key = UserKey { tenant: TENANT, user: UserId::from_u128(number) };
-        ready(engine.execute(key, set(APP.parse().unwrap(), SessionPair::Available))).unwrap();
-    }
+    let engine = Engine::new(store, Arc::new(clock));
+    let everybody = (0..PEOPLE).map(UserId::from_u128).chain([ID.parse().unwrap()]);
+    let present =
+        join_all(
+            everybody.map(|user| {
+                let key = UserKey { tenant: TENANT, user };
+                let engine = &engine;
+                async move {
+                    engine.execute(key, set(APP.parse().unwrap(), SessionPair::Available)).await.unwrap()
+                }
+            }),
+        );
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(present);
     // What is made at the first request is not part of every one.
     Route::parse("/v1.0/me").unwrap();
-    let one = UserKey { tenant: TENANT, user: ID.parse().unwrap() };
-    ready(engine.execute(one, set(APP.parse().unwrap(), SessionPair::Available))).unwrap();
     engine
 }
 
-/// Steps over a memory store never wait.
+/// Over the store of a server, which reads without waiting.
+fn on_disk() -> Engine {
+    let (store, _) = Embedded::open_on(Arc::new(SimulatedDisk::new(1)), Options::default()).unwrap();
+    engine(Arc::new(store))
+}
+
+/// Over memory: the store of a server writes in a thread of its own, whose instructions depend on when it runs.
+fn in_memory() -> Engine {
+    engine(Arc::new(Memory::default()))
+}
+
+/// Reading never waits, nor does writing to memory.
 fn ready<T>(step: impl Future<Output = T>) -> T {
     step.now_or_never().unwrap()
 }
 
 fn engine_and_ids() -> (Engine, String) {
     let ids = (0..PEOPLE).map(|number| format!("\"{}\"", UserId::from_u128(number)));
-    (engine(), format!("{{\"ids\":[{}]}}", ids.collect::<Vec<_>>().join(",")))
+    (on_disk(), format!("{{\"ids\":[{}]}}", ids.collect::<Vec<_>>().join(",")))
 }
 
 fn json(bytes: &str) -> Body<'_> {
@@ -108,7 +127,7 @@ fn apply((mut person, now): (UserPresence, Timestamp)) -> UserPresence {
 
 // `GET /users/{id}/presence` from its path to its body.
 #[library_benchmark(config = at_most(READ_ONE))]
-#[bench::present(engine())]
+#[bench::present(on_disk())]
 fn read_one(engine: Engine) -> (Engine, Vec<u8>) {
     let route = Route::parse(black_box("/v1.0/users/3c1f0d0e-5b7a-4a53-9a0e-6a1f2b3c4d5e/presence")).unwrap();
     route.operation(Method::Get).unwrap();
@@ -118,10 +137,12 @@ fn read_one(engine: Engine) -> (Engine, Vec<u8>) {
     let service = ServiceRoot::new("https://presence.example.org", route.root);
     let shape = Shape { service: &service, select: &select, level };
     let user = ID.parse().unwrap();
-    let reading = ready(engine.read(&[UserKey { tenant: TENANT, user }])).unwrap();
     let mut out = Vec::with_capacity(1_024);
-    let presence = reading.users[0].at(reading.now);
-    write_presence(&mut out, &shape, route.address.as_ref().unwrap(), user, &presence, Reader::Other);
+    let write = |_, record: &UserPresence, now| {
+        let address = route.address.as_ref().unwrap();
+        write_presence(&mut out, &shape, address, user, &record.at(now), Reader::Other);
+    };
+    ready(engine.show(&[UserKey { tenant: TENANT, user }], write)).unwrap();
     (engine, out)
 }
 
@@ -136,18 +157,18 @@ fn read_650((engine, ids): (Engine, String)) -> (Engine, Vec<u8>) {
     let level = query.metadata_level(None);
     let users = request::get_presences_by_user_id(json(&ids), 650).unwrap();
     let keys: Vec<_> = users.iter().map(|user| UserKey { tenant: TENANT, user: *user }).collect();
-    let reading = ready(engine.read(&keys)).unwrap();
     let service = ServiceRoot::new("https://presence.example.org", route.root);
     let mut list = PresenceList::new(Shape { service: &service, select: &select, level }, users.len());
-    for (user, record) in users.iter().zip(&reading.users) {
-        list.push(*user, &record.at(reading.now), Reader::Other);
-    }
+    let write = |place: usize, record: &UserPresence, now| {
+        list.push(users[place], &record.at(now), Reader::Other);
+    };
+    ready(engine.show(&keys, write)).unwrap();
     (engine, list.finish())
 }
 
 // `setPresence` from its path to the store.
 #[library_benchmark(config = at_most(WRITE))]
-#[bench::refresh(engine())]
+#[bench::refresh(in_memory())]
 fn write(engine: Engine) -> Engine {
     let path = black_box("/v1.0/users/3c1f0d0e-5b7a-4a53-9a0e-6a1f2b3c4d5e/presence/setPresence");
     let route = Route::parse(path).unwrap();
