@@ -61,10 +61,10 @@ pub struct PresenceList<'a> {
 }
 
 impl<'a> PresenceList<'a> {
-    /// An empty collection, with room for `expected` presences.
-    pub fn new(shape: Shape<'a>, expected: usize) -> Self {
+    /// An empty collection, with room for `expected` presences, written into `out`, which is empty.
+    pub fn new(shape: Shape<'a>, expected: usize, mut out: Vec<u8>) -> Self {
         const BYTES_PER_PRESENCE: usize = 320;
-        let mut out = Vec::with_capacity(256 + expected * BYTES_PER_PRESENCE);
+        out.reserve(256 + expected * BYTES_PER_PRESENCE);
         out.push(b'{');
         shape.write_context(&mut out, Context::Presences);
         out.extend_from_slice(b"\"value\":[");

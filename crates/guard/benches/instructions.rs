@@ -158,7 +158,8 @@ fn read_650((engine, ids): (Engine, String)) -> (Engine, Vec<u8>) {
     let users = request::get_presences_by_user_id(json(&ids), 650).unwrap();
     let keys: Vec<_> = users.iter().map(|user| UserKey { tenant: TENANT, user: *user }).collect();
     let service = ServiceRoot::new("https://presence.example.org", route.root);
-    let mut list = PresenceList::new(Shape { service: &service, select: &select, level }, users.len());
+    let mut list =
+        PresenceList::new(Shape { service: &service, select: &select, level }, users.len(), Vec::new());
     let write = |place: usize, record: &UserPresence, now| {
         list.push(users[place], &record.at(now), Reader::Other);
     };

@@ -53,7 +53,7 @@ fn the_template_for_most_writes_what_is_written_property_by_property() {
     let selected = presence_select(&Query::parse(&query).unwrap()).unwrap();
     let write = |select, presence: &Presence<'_>| {
         let shape = Shape { service: &service, select, level: MetadataLevel::None };
-        let mut list = PresenceList::new(shape, 2);
+        let mut list = PresenceList::new(shape, 2, Vec::new());
         list.push(ID.parse().unwrap(), presence, Reader::Other);
         list.push(UserId::from_u128(u128::MAX), presence, Reader::Owner);
         String::from_utf8(list.finish()).unwrap()
@@ -198,7 +198,7 @@ fn metadata_none_has_no_context_and_full_has_types_ids_and_links() {
 fn entries_of_a_collection_carry_no_context_and_no_type_and_unknown_users_have_one() {
     let service = ServiceRoot::new("https://presence.example", Root::V1);
     let shape = Shape { service: &service, select: &PresenceSelect::ALL, level: MetadataLevel::Minimal };
-    let mut list = PresenceList::new(shape, 2);
+    let mut list = PresenceList::new(shape, 2, Vec::new());
     let busy =
         Presence { pair: Pair::new(Availability::Busy, presence::Activity::InACall), ..Presence::UNKNOWN };
     list.push(UserId::from_u128(1), &busy, Reader::Owner);
@@ -220,5 +220,5 @@ fn entries_of_a_collection_carry_no_context_and_no_type_and_unknown_users_have_o
 fn an_empty_collection_has_an_empty_value() {
     let service = ServiceRoot::new("https://presence.example", Root::V1);
     let shape = Shape { service: &service, select: &PresenceSelect::ALL, level: MetadataLevel::None };
-    assert_eq!(PresenceList::new(shape, 0).finish(), b"{\"value\":[]}");
+    assert_eq!(PresenceList::new(shape, 0, Vec::new()).finish(), b"{\"value\":[]}");
 }

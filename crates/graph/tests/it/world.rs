@@ -152,8 +152,11 @@ impl World {
                 let select = presence_select(&query)?;
                 let users = request::get_presences_by_user_id(body, request::IDS_MAX)?;
                 allowed(None)?;
-                let mut list =
-                    PresenceList::new(Shape { service: &service, select: &select, level }, users.len());
+                let mut list = PresenceList::new(
+                    Shape { service: &service, select: &select, level },
+                    users.len(),
+                    Vec::new(),
+                );
                 for user in users {
                     list.push(user, &self.presence(user, now), reader(&grant, user));
                 }

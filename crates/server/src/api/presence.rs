@@ -11,6 +11,7 @@ use presence::{Command, Presence, UserId, UserPresence};
 
 use super::{Request, Visitor};
 use crate::app::App;
+use crate::http::buffers;
 use crate::http::error::Refusal;
 use crate::http::reply::Reply;
 
@@ -58,19 +59,20 @@ impl App {
         self.authorize(request.operation, &visitor.grant, None)?;
         let service = ServiceRoot::new(request.origin, request.route.root);
         let shape = Shape { service: &service, select: &select, level };
-        let list = self.presences(visitor, &users, shape).await?;
-        Ok(Reply::odata(level.content_type(), list))
+        let list = self.presences(visitor, &users, shape, buffers::take()).await?;
+        Ok(Reply::odata(level.content_type(), buffers::lend(list)))
     }
 
-    /// How these users are shown now, as a collection.
+    /// How these users are shown now, as a collection; written into `out`, which is empty.
     pub(crate) async fn presences(
         &self,
         visitor: Visitor,
         users: &[UserId],
         shape: Shape<'_>,
+        out: Vec<u8>,
     ) -> Result<Vec<u8>, EngineError> {
         let known = self.directory().all_visible(visitor.tenant, users);
-        let mut list = PresenceList::new(shape, users.len());
+        let mut list = PresenceList::new(shape, users.len(), out);
         let mut rest = users.iter().copied();
         let write = |place: usize, record: &UserPresence, now| {
             let found = known[place].user;

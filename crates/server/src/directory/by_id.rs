@@ -1,41 +1,51 @@
 //! Users by object id: what every request looks into, batch reads 650 times.
 //!
-//! A persistent map of nodes costs a cache miss at each of its levels, some twenty for a million users in a tree: two
-//! microseconds a look, more than everything else a batch read does for a user. Here a look is a hash, a bucket and its
-//! table. Buckets are shared between versions; a change copies the list of buckets and the one bucket it concerns.
+//! To look is to wait for memory: a tree of a million users has twenty places that are in nobody's cache, two microseconds
+//! a look, more than everything else a batch read does for a user; a hash table that is itself an allocation has three. Here
+//! it is one: buckets are slices, whose places and lengths stand in one list that stays in the processor's cache, and a
+//! user is found where the hash says or right behind. Buckets are shared between versions; a change copies the list of
+//! buckets and the one bucket it concerns.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use graph::user::User;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 use presence::UserId;
 
 /// Users of a bucket, on average and at most. A change copies one bucket and, for a million users, 4,096 pointers.
 const BUCKET_USERS: usize = 256;
 
 /// With the id beside the user: a look that only wants to know whether there is one does not go further.
-type Bucket = HashTable<(UserId, Arc<User>)>;
+type Slot = Option<(UserId, Arc<User>)>;
 
 /// A persistent map of users by object id.
 #[derive(Clone, Debug)]
 pub(super) struct UsersById {
     hasher: DefaultHashBuilder,
     /// As many as a power of two.
-    buckets: Vec<Arc<Bucket>>,
+    buckets: Vec<Bucket>,
     len: usize,
+}
+
+/// Slots, as many as a power of two and at least half of them empty: whoever is not where the hash says stands behind,
+/// before the next empty one.
+#[derive(Clone, Debug)]
+struct Bucket {
+    slots: Arc<[Slot]>,
+    users: usize,
 }
 
 impl Default for UsersById {
     fn default() -> Self {
-        Self { hasher: DefaultHashBuilder::default(), buckets: vec![Arc::default()], len: 0 }
+        Self { hasher: DefaultHashBuilder::default(), buckets: vec![Bucket::with_room_for(0)], len: 0 }
     }
 }
 
 impl UsersById {
     pub(super) fn get(&self, id: UserId) -> Option<&Arc<User>> {
         let hash = self.hasher.hash_one(id);
-        self.buckets[self.place(hash)].find(hash, |(known, _)| *known == id).map(|(_, user)| user)
+        self.buckets[self.place(hash)].find(hash, id)
     }
 
     pub(super) fn contains(&self, id: UserId) -> bool {
@@ -43,15 +53,14 @@ impl UsersById {
     }
 
     pub(super) fn insert(&mut self, user: Arc<User>) {
-        let (id, hash) = (user.id, self.hasher.hash_one(user.id));
+        let hash = self.hasher.hash_one(user.id);
         let place = self.place(hash);
-        let bucket = Arc::make_mut(&mut self.buckets[place]);
-        match bucket.find_mut(hash, |(known, _)| *known == id) {
-            Some((_, there)) => *there = user,
-            None => {
-                bucket.insert_unique(hash, (id, user), |(id, _)| self.hasher.hash_one(id));
-                self.len += 1;
-            }
+        let bucket = &mut self.buckets[place];
+        if bucket.is_full() {
+            *bucket = Bucket::of(&self.hasher, 2 * bucket.users, bucket.iter());
+        }
+        if bucket.put(hash, user) {
+            self.len += 1;
         }
         if self.len > self.buckets.len() * BUCKET_USERS {
             self.grow();
@@ -59,18 +68,16 @@ impl UsersById {
     }
 
     pub(super) fn remove(&mut self, id: UserId) {
-        let hash = self.hasher.hash_one(id);
-        let place = self.place(hash);
-        if self.contains(id)
-            && let Ok(found) =
-                Arc::make_mut(&mut self.buckets[place]).find_entry(hash, |(known, _)| *known == id)
-        {
-            found.remove();
+        if self.contains(id) {
+            let place = self.place(self.hasher.hash_one(id));
+            let bucket = &mut self.buckets[place];
+            let others = bucket.iter().filter(|user| user.id != id);
+            *bucket = Bucket::of(&self.hasher, bucket.users - 1, others);
             self.len -= 1;
         }
     }
 
-    /// The bucket, from bits of the hash that the tables inside do not use.
+    /// The bucket, from bits of the hash that the buckets themselves do not use.
     fn place(&self, hash: u64) -> usize {
         (hash >> 24) as usize & (self.buckets.len() - 1)
     }
@@ -78,19 +85,63 @@ impl UsersById {
     /// Four times the buckets, so that growing to any size costs little more than one copy of it.
     fn grow(&mut self) {
         let count = self.buckets.len() * 4;
-        let empty = || Arc::new(Bucket::with_capacity(BUCKET_USERS / 2));
-        let old = std::mem::replace(&mut self.buckets, (0..count).map(|_| empty()).collect());
+        let old = std::mem::replace(&mut self.buckets, vec![Bucket::with_room_for(0); count]);
         for bucket in old {
-            for (id, user) in bucket.iter() {
-                let hash = self.hasher.hash_one(id);
-                let place = self.place(hash);
-                Arc::make_mut(&mut self.buckets[place]).insert_unique(
-                    hash,
-                    (*id, Arc::clone(user)),
-                    |(id, _)| self.hasher.hash_one(id),
-                );
+            for user in bucket.iter() {
+                self.len -= 1;
+                self.insert(Arc::clone(user));
             }
         }
+    }
+}
+
+impl Bucket {
+    fn with_room_for(users: usize) -> Self {
+        let slots = (users.max(2) * 2).next_power_of_two();
+        Self { slots: (0..slots).map(|_| None).collect(), users: 0 }
+    }
+
+    /// A bucket of these users, with room for `room` and for one more.
+    fn of<'a>(
+        hasher: &DefaultHashBuilder,
+        room: usize,
+        users: impl Iterator<Item = &'a Arc<User>>,
+    ) -> Self {
+        let mut bucket = Self::with_room_for(room + 1);
+        for user in users {
+            bucket.put(hasher.hash_one(user.id), Arc::clone(user));
+        }
+        bucket
+    }
+
+    fn is_full(&self) -> bool {
+        (self.users + 1) * 2 > self.slots.len()
+    }
+
+    fn find(&self, hash: u64, id: UserId) -> Option<&Arc<User>> {
+        self.slots[self.slot(hash, id)].as_ref().map(|(_, user)| user)
+    }
+
+    /// Puts a user there, where there is room. Returns whether it is a new one.
+    fn put(&mut self, hash: u64, user: Arc<User>) -> bool {
+        let slot = self.slot(hash, user.id);
+        let is_new = Arc::make_mut(&mut self.slots)[slot].replace((user.id, user)).is_none();
+        self.users += usize::from(is_new);
+        is_new
+    }
+
+    /// Where a user is, or would be.
+    fn slot(&self, hash: u64, id: UserId) -> usize {
+        let last = self.slots.len() - 1;
+        let mut slot = hash as usize & last;
+        while self.slots[slot].as_ref().is_some_and(|(other, _)| *other != id) {
+            slot = (slot + 1) & last;
+        }
+        slot
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Arc<User>> {
+        self.slots.iter().flatten().map(|(_, user)| user)
     }
 }
 

@@ -173,7 +173,7 @@ impl Feed {
         let select = PresenceSelect::ALL;
         let service = ServiceRoot::new("", Root::V1);
         let shape = Shape { service: &service, select: &select, level: MetadataLevel::None };
-        let presences = self.app.presences(self.visitor, &users, shape).await?;
+        let presences = self.app.presences(self.visitor, &users, shape, Vec::new()).await?;
         let position = self.seal(self.after);
         let body = wire::snapshot(&position, more, &presences);
         Ok(Event::Snapshot { position, body })

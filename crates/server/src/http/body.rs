@@ -13,6 +13,9 @@ use crate::limits::{
     BODY_BYTES_MAX, BODY_READ_TIMEOUT, DRAIN_BYTES_MAX, DRAIN_TIMEOUT, GZIP_RATIO_FROM, GZIP_RATIO_MAX,
 };
 
+/// For how much of a body room is made before it has arrived.
+const ROOM_BYTES_MAX: usize = 64 * 1024;
+
 /// Why a body could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyError {
@@ -109,8 +112,8 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
 }
 
 async fn collect(body: &mut Incoming) -> Result<Bytes, BodyError> {
-    let mut whole = BytesMut::new();
     // Most bodies come in one piece, and are then not copied.
+    let mut whole = BytesMut::new();
     if let Some(frame) = body.frame().await {
         let first = frame.map_err(|_| BodyError::Broken)?.into_data().unwrap_or_default();
         if first.len() > BODY_BYTES_MAX {
@@ -119,6 +122,9 @@ async fn collect(body: &mut Incoming) -> Result<Bytes, BodyError> {
         if body.is_end_stream() {
             return Ok(first);
         }
+        // Room for what is to come, but not on a client's word alone for more than most send.
+        let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        whole.reserve(first.len().saturating_add(expected).min(ROOM_BYTES_MAX).max(first.len()));
         whole.extend_from_slice(&first);
     }
     while let Some(frame) = body.frame().await {

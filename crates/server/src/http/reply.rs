@@ -68,7 +68,7 @@ impl Reply {
     }
 
     /// 200 with an OData body.
-    pub(crate) fn odata(content_type: &'static str, body: Vec<u8>) -> Self {
+    pub(crate) fn odata(content_type: &'static str, body: impl Into<Bytes>) -> Self {
         Self { content_type: Some(content_type), is_odata: true, body: body.into(), ..Self::default() }
     }
 
