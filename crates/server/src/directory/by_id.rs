@@ -102,11 +102,7 @@ impl Bucket {
     }
 
     /// A bucket of these users, with room for `room` and for one more.
-    fn of<'a>(
-        hasher: &DefaultHashBuilder,
-        room: usize,
-        users: impl Iterator<Item = &'a Arc<User>>,
-    ) -> Self {
+    fn of<'a>(hasher: &DefaultHashBuilder, room: usize, users: impl Iterator<Item = &'a Arc<User>>) -> Self {
         let mut bucket = Self::with_room_for(room + 1);
         for user in users {
             bucket.put(hasher.hash_one(user.id), Arc::clone(user));
