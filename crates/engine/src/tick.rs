@@ -2,9 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use futures_util::future::join_all;
 use presence::{Timestamp, UserKey};
-use store::{Commit, StoreError, Version};
+use store::{Commit, StoreError, Stored, Version};
 
 use crate::{Engine, EngineError};
 
@@ -34,8 +33,15 @@ impl Engine {
     pub async fn tick(&self) -> Result<Tick, EngineError> {
         let now = self.clock.now();
         let due = self.store.due(now, TICK_BATCH_MAX).await?;
-        let settled = join_all(due.iter().map(|user| self.settle(*user, now))).await;
-        settled.into_iter().collect::<Result<Vec<()>, EngineError>>()?;
+        let stored = self.store.load(&due).await?;
+        let settled = due.iter().zip(stored).filter_map(|(user, stored)| settled(*user, stored, now));
+        for committed in self.store.commit_all(settled.collect()).await {
+            match committed {
+                // Whoever won has folded the past into the record and noted the next wake-up.
+                Ok(_) | Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         self.store.trim_log(now).await?;
         let next_wake = self.store.next_wake().await?;
         Ok(Tick { settled: due.len(), more: due.len() == TICK_BATCH_MAX, next_wake })
@@ -63,19 +69,15 @@ impl Engine {
             self.earlier.notify_one();
         }
     }
+}
 
-    async fn settle(&self, user: UserKey, now: Timestamp) -> Result<(), EngineError> {
-        let stored = self.store.load(&[user]).await?.pop().unwrap_or_default();
-        if stored.version == Version::default() {
-            return Ok(());
-        }
-        let mut presence = stored.presence;
-        let changes = presence.settle_listing(now);
-        let wake_at = presence.next_change(now);
-        match self.store.commit(Commit { user, expected: stored.version, presence, wake_at, changes }).await {
-            // Whoever won has folded the past into the record and noted the next wake-up.
-            Ok(_) | Err(StoreError::Conflict) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+/// What is to be kept of a user whose wake-up has come; `None` for one of whom nothing is kept.
+fn settled(user: UserKey, stored: Stored, now: Timestamp) -> Option<Commit> {
+    let Stored { mut presence, version } = stored;
+    if version == Version::default() {
+        return None;
     }
+    let changes = presence.settle_listing(now);
+    let wake_at = presence.next_change(now);
+    Some(Commit { user, expected: version, presence, wake_at, changes })
 }

@@ -97,6 +97,8 @@ impl<S: Store> Store for Faulty<S> {
         Ok(version)
     }
 
+    // `commit_all` stays as it is given: each commit of it has faults of its own.
+
     async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<UserKey>, StoreError> {
         self.before()?;
         self.store.due(now, max).await

@@ -23,6 +23,7 @@ mod record;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use presence::{Change, Timestamp, UserKey, UserPresence};
 use tokio::sync::watch;
 
@@ -204,6 +205,12 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Conflict`] when the record has moved on from `expected`; nothing has changed then.
     async fn commit(&self, commit: Commit) -> Result<Version, StoreError>;
+
+    /// As [`commit`](Self::commit), for many users in one go: an outcome for each, in the order given. They do not hang
+    /// together; it only costs less than one by one.
+    async fn commit_all(&self, commits: Vec<Commit>) -> Vec<Result<Version, StoreError>> {
+        join_all(commits.into_iter().map(|commit| self.commit(commit))).await
+    }
 
     /// At most `max` users whose wake-up time is at or before `now`, earliest first as far as the backend can tell.
     /// Asking does not take them: they are due until a commit moves their wake-up time.

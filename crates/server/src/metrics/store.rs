@@ -72,6 +72,10 @@ impl Store for MeasuredStore {
         done
     }
 
+    async fn commit_all(&self, commits: Vec<Commit>) -> Vec<Result<Version, StoreError>> {
+        self.timed(self.inner.commit_all(commits)).await
+    }
+
     async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<UserKey>, StoreError> {
         self.inner.due(now, max).await
     }

@@ -66,8 +66,9 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -81,7 +82,7 @@ pub use recover::{Recovery, TornTail};
 use self::compaction::Snapshots;
 use self::table::Table;
 use self::wakes::Due;
-use self::writer::{Change, Request, Writer};
+use self::writer::{Change, NewRecord, Request, Writer};
 use crate::disk::{Disk, LockError, OsDisk};
 use crate::{
     Commit, Document, DocumentKind, LOG_READ_MAX, LogRead, Position, Retention, Store, StoreError, Stored,
@@ -90,6 +91,14 @@ use crate::{
 
 /// Changes waiting to be written. Whoever comes when there are more waits before being queued.
 const QUEUE_REQUESTS_MAX: usize = 4_096;
+/// Commits waiting for the disk, or to be queued: the next one is refused. At sixteen groups of a thousand, that is less than
+/// a second of a disk that takes its time.
+const WAITING_MAX: usize = 16 * 1_024;
+/// A write that takes longer than this, its sync included, is a disk that hangs: commits are refused until it ends.
+const DISK_HANGS_MAX: Duration = Duration::from_secs(2);
+/// Records of one batch, and their bytes: what fits into a group.
+const BATCH_RECORDS_MAX: usize = 1_024;
+const BATCH_BYTES: usize = 1024 * 1024;
 /// Bytes of changes waiting to be written or being written.
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -139,6 +148,7 @@ pub struct Embedded {
     room: Arc<Semaphore>,
     /// `None` only while being dropped.
     queue: Option<mpsc::Sender<Request>>,
+    waiting: Waiting,
     /// `None` while being dropped, and where somebody else calls the writer's steps.
     writer: Option<JoinHandle<()>>,
 }
@@ -176,6 +186,41 @@ struct Shared {
     log_end: watch::Sender<Position>,
     is_closed: AtomicBool,
     status: Mutex<Status>,
+    disk: Busy,
+}
+
+/// Since when the disk has been at the group that is being written.
+struct Busy {
+    opened_at: Instant,
+    /// Milliseconds after that, at least one; zero while nothing is being written.
+    since: AtomicU64,
+}
+
+impl Busy {
+    #[expect(clippy::disallowed_methods, reason = "how long a disk takes is the machine's time")]
+    fn new() -> Self {
+        Self { opened_at: Instant::now(), since: AtomicU64::new(0) }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    fn begins(&self) {
+        self.since.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn ends(&self) {
+        self.since.store(0, Ordering::Relaxed);
+    }
+
+    /// For how long it has been at it.
+    fn time(&self) -> Duration {
+        match self.since.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(self.now().saturating_sub(since)),
+        }
+    }
 }
 
 impl Embedded {
@@ -235,11 +280,12 @@ impl Embedded {
         table.wakes.lock().index_all(&table);
         let log_end = watch::Sender::new(table.log.read().end());
         let (is_closed, status) = (AtomicBool::new(false), Mutex::default());
-        let shared = Arc::new(Shared { table, log_end, is_closed, status });
+        let shared = Arc::new(Shared { table, log_end, is_closed, status, disk: Busy::new() });
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let writer = Writer::new(disk, Arc::clone(&shared), options, snapshots, lock, resume);
         let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        Ok((Self { shared, room, queue: Some(queue), writer: None }, writer, requests, recovery))
+        let (queue, waiting) = (Some(queue), Waiting::default());
+        Ok((Self { shared, room, queue, waiting, writer: None }, writer, requests, recovery))
     }
 
     /// How the store is doing.
@@ -251,13 +297,35 @@ impl Embedded {
         if self.shared.is_closed.load(Ordering::Relaxed) { Err(closed()) } else { Ok(&self.shared.table) }
     }
 
-    /// Hands a change to the writer and waits for its answer.
+    /// What the writer needs of a commit, or why it need not be asked.
+    fn new_record(&self, commit: Commit) -> Result<NewRecord, StoreError> {
+        let table = self.table()?;
+        let Commit { user, expected, presence, wake_at, changes } = commit;
+        check_changes(&changes)?;
+        // A version only grows, so what has lost already need not be written down to lose.
+        if table.version(&user)? > expected {
+            return Err(StoreError::Conflict);
+        }
+        let version = expected.0.checked_add(1).map(Version).ok_or(StoreError::Conflict)?;
+        let bytes = record::encode(version, wake_at, &presence)?;
+        let head = record::Head { version, settled_at: presence.settled_at, wake_at };
+        Ok(NewRecord { user, expected, head, bytes, changes })
+    }
+
+    /// Hands a change to the writer and waits for its answer. Who can come again is refused when so many wait for the disk, or
+    /// when it has hung for so long, that nobody can say when they would be answered.
     async fn ask<T>(
         &self,
         bytes: usize,
+        can_be_refused: bool,
         change: impl FnOnce(writer::Reply<T>) -> Change,
     ) -> Result<T, StoreError> {
         let queue = self.queue.as_ref().ok_or_else(closed)?;
+        let _waiting = self.waiting.enter(can_be_refused)?;
+        let hung = self.shared.disk.time();
+        if can_be_refused && hung > DISK_HANGS_MAX {
+            return Err(StoreError::Unavailable(format!("the disk has been at one write for {hung:?}")));
+        }
         // Documents are bounded far below this, so the bound only keeps the conversion honest.
         let permits = bytes.clamp(1, QUEUE_BYTES_MAX) as u32;
         let permit = Arc::clone(&self.room).acquire_many_owned(permits).await.map_err(|_| closed())?;
@@ -265,6 +333,29 @@ impl Embedded {
         let request = Request { change: change(reply), _permit: permit };
         queue.send(request).await.map_err(|_| closed())?;
         answer.await.map_err(|_| StoreError::Unavailable("the store has stopped writing".into()))?
+    }
+}
+
+/// Counts those who wait for the disk.
+#[derive(Default)]
+struct Waiting(AtomicUsize);
+
+struct Waiter<'a>(&'a Waiting);
+
+impl Waiting {
+    fn enter(&self, can_be_refused: bool) -> Result<Waiter<'_>, StoreError> {
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
+        let waiter = Waiter(self);
+        if can_be_refused && before >= WAITING_MAX {
+            return Err(StoreError::Unavailable(format!("{before} changes wait for the disk already")));
+        }
+        Ok(waiter)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -294,18 +385,49 @@ impl Store for Embedded {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {
-        let table = self.table()?;
-        let Commit { user, expected, presence, wake_at, changes } = commit;
-        check_changes(&changes)?;
-        // A version only grows, so what has lost already need not be written down to lose.
-        if table.version(&user)? > expected {
-            return Err(StoreError::Conflict);
+        let record = self.new_record(commit)?;
+        self.ask(record.queued_bytes(), true, |reply| Change::Record { record, reply }).await
+    }
+
+    async fn commit_all(&self, commits: Vec<Commit>) -> Vec<Result<Version, StoreError>> {
+        // Refused before they are written, or not known yet.
+        let mut outcomes: Vec<Result<Version, StoreError>> = Vec::with_capacity(commits.len());
+        let mut batches: Vec<(usize, Vec<(usize, NewRecord)>)> = Vec::new();
+        for (place, commit) in commits.into_iter().enumerate() {
+            match self.new_record(commit) {
+                Err(error) => outcomes.push(Err(error)),
+                Ok(record) => {
+                    outcomes.push(Err(closed()));
+                    let bytes = record.queued_bytes();
+                    match batches.last_mut() {
+                        Some((sum, batch))
+                            if *sum + bytes <= BATCH_BYTES && batch.len() < BATCH_RECORDS_MAX =>
+                        {
+                            *sum += bytes;
+                            batch.push((place, record));
+                        }
+                        _ => batches.push((bytes, vec![(place, record)])),
+                    }
+                }
+            }
         }
-        let version = expected.0.checked_add(1).map(Version).ok_or(StoreError::Conflict)?;
-        let bytes = record::encode(version, wake_at, &presence)?;
-        let head = record::Head { version, settled_at: presence.settled_at, wake_at };
-        let request_bytes = bytes.len() + changes.len() * size_of::<presence::Change>();
-        self.ask(request_bytes, |reply| Change::Record { user, expected, head, bytes, changes, reply }).await
+        for (bytes, batch) in batches {
+            let (places, records): (Vec<usize>, Vec<NewRecord>) = batch.into_iter().unzip();
+            let answers = self.ask(bytes, false, |reply| Change::Records { records, reply }).await;
+            match answers {
+                Ok(answers) => {
+                    for (place, answer) in places.into_iter().zip(answers) {
+                        outcomes[place] = answer;
+                    }
+                }
+                Err(error) => {
+                    for place in places {
+                        outcomes[place] = Err(StoreError::Unavailable(error.to_string()));
+                    }
+                }
+            }
+        }
+        outcomes
     }
 
     async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<UserKey>, StoreError> {
@@ -353,7 +475,7 @@ impl Store for Embedded {
             return Ok(());
         }
         let bytes = documents.iter().map(|d| d.key.len() + d.body.as_ref().map_or(0, Vec::len)).sum();
-        self.ask(bytes, |reply| Change::Documents { documents, reply }).await
+        self.ask(bytes, false, |reply| Change::Documents { documents, reply }).await
     }
 
     fn status(&self) -> Option<Status> {
@@ -364,6 +486,37 @@ impl Store for Embedded {
         if self.shared.is_closed.swap(true, Ordering::Relaxed) {
             return Err(closed());
         }
-        self.ask(1, |reply| Change::Close { reply }).await
+        self.ask(1, false, |reply| Change::Close { reply }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_too_many_wait_the_next_who_can_come_again_is_refused_and_nobody_else() {
+        let waiting = Waiting::default();
+        let mut waiters: Vec<_> = (0..WAITING_MAX).map(|_| waiting.enter(true).ok().unwrap()).collect();
+        assert!(matches!(waiting.enter(true), Err(StoreError::Unavailable(_))));
+        assert!(waiting.enter(false).is_ok(), "a tick, a document");
+        waiters.pop();
+        assert!(waiting.enter(true).is_ok());
+        drop(waiters);
+        assert_eq!(waiting.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_disk_is_busy_from_the_beginning_of_a_write_to_its_end() {
+        let disk = Busy::new();
+        assert_eq!(disk.time(), Duration::ZERO);
+        let long_ago = disk.opened_at - Duration::from_secs(60);
+        let disk = Busy { opened_at: long_ago, ..disk };
+        disk.since.store(1, Ordering::Relaxed);
+        assert!(disk.time() > DISK_HANGS_MAX);
+        disk.begins();
+        assert!(disk.since.load(Ordering::Relaxed) > 1, "a new write");
+        disk.ends();
+        assert_eq!(disk.time(), Duration::ZERO);
     }
 }

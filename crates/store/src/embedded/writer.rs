@@ -37,12 +37,13 @@ pub(super) struct Request {
 
 pub(super) enum Change {
     Record {
-        user: UserKey,
-        expected: Version,
-        head: Head,
-        bytes: Vec<u8>,
-        changes: Vec<presence::Change>,
+        record: NewRecord,
         reply: Reply<Version>,
+    },
+    /// Each kept or not by itself.
+    Records {
+        records: Vec<NewRecord>,
+        reply: Reply<Vec<Result<Version, StoreError>>>,
     },
     Documents {
         documents: Vec<Document>,
@@ -53,13 +54,19 @@ pub(super) enum Change {
     },
 }
 
-impl Change {
-    fn refuse(self, cause: &str) {
-        let error = StoreError::Unavailable(cause.into());
-        match self {
-            Self::Record { reply, .. } => answer(reply, Err(error)),
-            Self::Documents { reply, .. } | Self::Close { reply } => answer(reply, Err(error)),
-        }
+/// A record as it is to be.
+pub(super) struct NewRecord {
+    pub(super) user: UserKey,
+    pub(super) expected: Version,
+    pub(super) head: Head,
+    pub(super) bytes: Vec<u8>,
+    pub(super) changes: Vec<presence::Change>,
+}
+
+impl NewRecord {
+    /// What it takes of the queue's room.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.bytes.len() + self.changes.len() * size_of::<presence::Change>()
     }
 }
 
@@ -85,12 +92,47 @@ pub(super) struct Writer {
 struct Group {
     /// Versions that are in the group and not yet in the table.
     versions: HashMap<UserKey, Version>,
-    accepted: Vec<Change>,
+    records: Vec<NewRecord>,
+    documents: Vec<Vec<Document>>,
     /// How many entries of the change log are in it. They follow those in the table; if the group fails, nobody has seen
     /// their positions, and the next group takes them.
     entries: u64,
-    /// Lost against a change that is itself in the group: told so when that is durable.
-    conflicts: Vec<Reply<Version>>,
+    /// Who is to be told what when the group is durable. That includes those who lost against a change of this group.
+    replies: Vec<GroupReply>,
+}
+
+enum GroupReply {
+    One(Reply<Version>, Result<Version, StoreError>),
+    Many(Reply<Vec<Result<Version, StoreError>>>, Vec<Result<Version, StoreError>>),
+    Documents(Reply<()>),
+}
+
+impl GroupReply {
+    fn tell(self) {
+        match self {
+            Self::One(reply, outcome) => answer(reply, outcome),
+            Self::Many(reply, outcomes) => answer(reply, Ok(outcomes)),
+            Self::Documents(reply) => answer(reply, Ok(())),
+        }
+    }
+
+    fn refuse(self, cause: &str) {
+        let error = StoreError::Unavailable(cause.into());
+        match self {
+            Self::One(reply, _) => answer(reply, Err(error)),
+            Self::Many(reply, _) => answer(reply, Err(error)),
+            Self::Documents(reply) => answer(reply, Err(error)),
+        }
+    }
+}
+
+/// What has become of a record on its way into a group.
+enum Gathered {
+    Taken(Version),
+    /// Lost against what readers see already.
+    Lost(StoreError),
+    /// Lost against a change of this very group.
+    LostInGroup,
 }
 
 impl Writer {
@@ -158,88 +200,95 @@ impl Writer {
     /// Takes a change into the group, or answers why not.
     fn gather(&mut self, group: &mut Group, change: Change) {
         match change {
-            Change::Record { user, expected, head, bytes, changes, reply } => {
-                let in_group = group.versions.get(&user).copied();
-                let current = match in_group.map_or_else(|| self.shared.table.version(&user), Ok) {
-                    Ok(current) => current,
-                    Err(error) => return answer(reply, Err(error.into())),
-                };
-                if current != expected {
-                    match in_group {
-                        Some(_) => group.conflicts.push(reply),
-                        None => answer(reply, Err(StoreError::Conflict)),
-                    }
-                    return;
+            Change::Record { record, reply } => match self.gather_record(group, record) {
+                Gathered::Taken(version) => group.replies.push(GroupReply::One(reply, Ok(version))),
+                Gathered::Lost(error) => answer(reply, Err(error)),
+                Gathered::LostInGroup => {
+                    group.replies.push(GroupReply::One(reply, Err(StoreError::Conflict)));
                 }
-                self.frame.push(Item::User(user, &bytes));
-                let end = self.shared.table.log.read().end().0;
-                for change in &changes {
-                    group.entries += 1;
-                    self.frame.push(Item::Change(user, Position(end + group.entries), *change));
-                }
-                group.versions.insert(user, head.version);
-                group.accepted.push(Change::Record { user, expected, head, bytes, changes, reply });
+            },
+            Change::Records { records, reply } => {
+                let outcomes = records.into_iter().map(|record| match self.gather_record(group, record) {
+                    Gathered::Taken(version) => Ok(version),
+                    Gathered::Lost(error) => Err(error),
+                    Gathered::LostInGroup => Err(StoreError::Conflict),
+                });
+                let outcomes = outcomes.collect();
+                group.replies.push(GroupReply::Many(reply, outcomes));
             }
             Change::Documents { documents, reply } => {
                 for document in &documents {
                     self.frame.push(Item::Document(document.kind, &document.key, document.body.as_deref()));
                 }
-                group.accepted.push(Change::Documents { documents, reply });
+                group.documents.push(documents);
+                group.replies.push(GroupReply::Documents(reply));
             }
             Change::Close { .. } => {}
         }
     }
 
+    fn gather_record(&mut self, group: &mut Group, record: NewRecord) -> Gathered {
+        let in_group = group.versions.get(&record.user).copied();
+        let current = match in_group.map_or_else(|| self.shared.table.version(&record.user), Ok) {
+            Ok(current) => current,
+            Err(error) => return Gathered::Lost(error.into()),
+        };
+        if current != record.expected {
+            return if in_group.is_some() {
+                Gathered::LostInGroup
+            } else {
+                Gathered::Lost(StoreError::Conflict)
+            };
+        }
+        self.frame.push(Item::User(record.user, &record.bytes));
+        if !record.changes.is_empty() {
+            let end = self.shared.table.log.read().end().0;
+            for change in &record.changes {
+                group.entries += 1;
+                self.frame.push(Item::Change(record.user, Position(end + group.entries), *change));
+            }
+        }
+        let version = record.head.version;
+        group.versions.insert(record.user, version);
+        group.records.push(record);
+        Gathered::Taken(version)
+    }
+
     /// Makes a group durable, shows it to readers and answers.
-    fn keep(&mut self, group: Group) {
-        let Group { accepted, conflicts, .. } = group;
-        if accepted.is_empty() {
-            return; // Everything in it lost.
-        }
-        if let Err(cause) = self.write_group() {
-            self.shared.status.lock().write_error = Some(cause.clone());
-            for change in accepted {
-                change.refuse(&cause);
+    fn keep(&mut self, mut group: Group) {
+        let replies = std::mem::take(&mut group.replies);
+        // Otherwise everything in it lost.
+        if !(group.records.is_empty() && group.documents.is_empty()) {
+            self.shared.disk.begins();
+            let written = self.write_group();
+            self.shared.disk.ends();
+            if let Err(cause) = written {
+                self.shared.status.lock().write_error = Some(cause.clone());
+                replies.into_iter().for_each(|reply| reply.refuse(&cause));
+                return;
             }
-            for reply in conflicts {
-                answer(reply, Err(StoreError::Unavailable(cause.clone())));
-            }
-            return;
+            self.show(&group);
         }
-        self.show(&accepted);
-        for change in accepted {
-            match change {
-                Change::Record { reply, head, .. } => answer(reply, Ok(head.version)),
-                Change::Documents { reply, .. } | Change::Close { reply } => answer(reply, Ok(())),
-            }
-        }
-        for reply in conflicts {
-            answer(reply, Err(StoreError::Conflict));
-        }
+        replies.into_iter().for_each(GroupReply::tell);
     }
 
     /// Puts what is durable now where readers look.
-    fn show(&self, accepted: &[Change]) {
+    fn show(&self, group: &Group) {
         let table = &self.shared.table;
         let mut wakes = table.wakes.lock();
         let mut end = None;
-        for change in accepted {
-            match change {
-                Change::Record { user, head, bytes, changes, .. } => {
-                    let number = table.put(&mut wakes, user, bytes, head);
-                    if !changes.is_empty() {
-                        let mut log = table.log.write();
-                        for change in changes {
-                            log.push(number.into(), change, head.settled_at);
-                        }
-                        end = Some(log.end());
-                    }
+        for NewRecord { user, head, bytes, changes, .. } in &group.records {
+            let number = table.put(&mut wakes, user, bytes, head);
+            if !changes.is_empty() {
+                let mut log = table.log.write();
+                for change in changes {
+                    log.push(number.into(), change, head.settled_at);
                 }
-                Change::Documents { documents, .. } => {
-                    table.put_documents(documents.iter().map(|d| (d.kind, &*d.key, d.body.as_deref())));
-                }
-                Change::Close { .. } => {}
+                end = Some(log.end());
             }
+        }
+        for documents in &group.documents {
+            table.put_documents(documents.iter().map(|d| (d.kind, &*d.key, d.body.as_deref())));
         }
         drop(wakes);
         if let Some(end) = end {
@@ -247,7 +296,7 @@ impl Writer {
         }
         let mut status = self.shared.status.lock();
         status.groups += 1;
-        status.changes += accepted.len() as u64;
+        status.changes += (group.records.len() + group.documents.len()) as u64;
         status.write_error = None;
     }
 

@@ -103,6 +103,7 @@ conformance!(
     a_commit_is_read_back_at_the_next_version,
     a_commit_from_another_version_changes_nothing,
     of_many_who_commit_from_one_version_one_wins,
+    of_many_commits_in_one_go_each_is_kept_or_not_by_itself,
     records_come_in_the_order_asked,
     records_are_shown_as_they_are_loaded,
     due_users_come_earliest_first_until_a_commit_moves_them,
@@ -185,6 +186,39 @@ fn of_many_who_commit_from_one_version_one_wins(backend: &mut dyn Backend) {
             outcomes.iter().all(|(_, outcome)| matches!(outcome, Ok(Version(1)) | Err(StoreError::Conflict)))
         );
         assert_eq!(marks(&*store, 2).await.unwrap(), [None, Some((1, won[0]))]);
+    });
+}
+
+fn of_many_commits_in_one_go_each_is_kept_or_not_by_itself(backend: &mut dyn Backend) {
+    const USERS: u64 = 1_500; // More than fit into one group.
+    run(async {
+        let store = backend.store();
+        assert!(store.commit_all(vec![]).await.is_empty());
+        store.commit(commit(0, 0, 5)).await.unwrap();
+        let mut commits: Vec<Commit> = (0..USERS).map(|number| commit(number, 0, number + 1)).collect();
+        let too_many = Commit { changes: changes(2).repeat(CHANGES_PER_COMMIT_MAX), ..commit(7, 1, 9) };
+        // The same user again: from the version just made, and from one that is not there any more.
+        commits.extend([commit(3, 1, 8), commit(3, 1, 9), too_many]);
+        let outcomes = store.commit_all(commits).await;
+        let versions = outcomes.iter().map(|outcome| outcome.as_ref().ok().map(|version| version.0));
+        let mut expected = vec![Some(1); USERS as usize];
+        expected[0] = None;
+        expected.extend([Some(2), None, None]);
+        assert_eq!(versions.collect::<Vec<_>>(), expected);
+        assert!(matches!(outcomes[0], Err(StoreError::Conflict)), "{:?}", outcomes[0]);
+        assert!(matches!(outcomes.last(), Some(Err(StoreError::TooLarge(_)))), "{:?}", outcomes.last());
+    });
+    backend.again();
+    run(async {
+        let kept = marks(&*backend.store(), USERS).await.unwrap();
+        for (number, kept) in (0..).zip(kept) {
+            let expected = match number {
+                0 => (1, 5),
+                3 => (2, 8),
+                _ => (1, number + 1),
+            };
+            assert_eq!(kept, Some(expected), "user {number}");
+        }
     });
 }
 
