@@ -1,5 +1,8 @@
-//! Size rather than speed: memory and restart of a million or ten million people, a reconnect storm, a simulated day, and
+//! Size rather than speed: memory and restart of a million and of ten million people, a reconnect storm, a simulated day, and
 //! how far behind the ticker falls.
+//!
+//! What needs no server is measured on the store and the engine in this process: the same steps, without HTTP. Every
+//! measure says what it took in CPU time too, because that of other work on the machine is not in it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,22 +12,26 @@ use anyhow::Context;
 use clap::Args;
 use engine::{Clock, ClockState, Engine, SystemClock, VirtualClock};
 use jiff::SignedDuration;
-use presence::{Command, SessionLifetime, SessionPair, UserKey};
+use presence::{Command, SessionLifetime, SessionPair, Timestamp, UserKey};
 use serde_json::{Value, json};
-use store::{Embedded, LogRead, Options, Position, Store};
+use store::{Commit, Embedded, LogRead, Options, Position, Store, StoreError};
 use tokio::task::JoinSet;
 
-use crate::child::Server;
+use crate::child::{Server, cpu};
 use crate::generator::{Span, Transport, load};
 use crate::population::{DAY_SECS, Event, day, lifetime};
 use crate::traffic::{Client, Tokens, Traffic};
-use crate::world::{Present, TENANT, World, now, user};
+use crate::world::{APP, TENANT, World, now, user};
 
 /// Seconds of the simulated day between two looks of the ticker, and the width of a step: reports within one are made at
 /// once, as those of many people are.
 const STEP_SECS: u32 = 10;
-/// Reports under way at a time.
-const REPORTERS: usize = 1_024;
+/// Reports that are made at once, and decided on one task.
+const AT_ONCE: usize = 1_024;
+/// Batches under way at a time.
+const BATCHES: usize = 8;
+/// How often the files are looked at during the day.
+const LOOK_SECS: u32 = 60 * 60;
 /// Connections of the storm, and of those who read meanwhile.
 const STORM_CONNECTIONS: u64 = 256;
 const STORM_READERS: u64 = 4;
@@ -33,15 +40,23 @@ const RECEIVED_AT_ONCE: usize = 4_096;
 /// Transitions a second, and seconds of them, in the measurement of the ticker.
 const TICKER_RATE: u64 = 50_000;
 const TICKER_SECS: u64 = 10;
+/// Into how many instants each second is divided.
+const TICKER_STEPS: u64 = 50;
 
 /// What of the scale to measure.
 #[derive(Debug, Args)]
 pub(crate) struct ScaleArgs {
-    /// `memory`, `storm`, `day`, `ticker`; all without.
+    /// `memory`, `memory-many`, `storm`, `day`, `ticker`; all without.
     measures: Vec<String>,
-    /// People.
+    /// People of the storm and the day, and of the smaller store.
     #[arg(long, default_value_t = 1_000_000)]
     people: u64,
+    /// People of the larger store, and of the ticker's.
+    #[arg(long, default_value_t = 10_000_000)]
+    many: u64,
+    /// Print JSON, a line a measure.
+    #[arg(long)]
+    json: bool,
     /// The presenced to measure.
     #[arg(long, value_name = "PROGRAM", default_value = "target/release/presenced")]
     pub(crate) presenced: std::path::PathBuf,
@@ -61,40 +76,140 @@ pub(crate) struct OpenArgs {
 
 type Measure = fn(&ScaleArgs, &Path) -> anyhow::Result<Value>;
 
-/// Prints what was found, one JSON object a measure.
+/// Prints the table.
 #[expect(clippy::print_stdout, reason = "a command for people at a terminal")]
 pub(crate) fn run(args: &ScaleArgs) -> anyhow::Result<()> {
-    println!("{}", json!({ "machine": crate::report::machine(), "people": args.people }));
+    let machine = crate::report::machine();
+    println!(
+        "{}",
+        json!({ "machine": machine, "people": args.people, "many": args.many, "seed": args.seed })
+    );
     let temporary = tempfile::tempdir()?;
     let folder = args.folder.as_deref().unwrap_or(temporary.path());
-    let measures: [(&str, Measure); 4] =
-        [("memory", memory), ("storm", storm), ("day", simulated_day), ("ticker", ticker)];
+    let measures: [(&str, Measure); 5] = [
+        ("memory", |args, folder| memory(args.people, folder)),
+        ("memory-many", |args, folder| memory(args.many, folder)),
+        ("storm", storm),
+        ("day", simulated_day),
+        ("ticker", ticker),
+    ];
     for (name, measure) in measures {
         if args.measures.is_empty() || args.measures.iter().any(|wanted| wanted == name) {
             let folder = folder.join(name);
-            println!("{}", json!({ name: measure(args, &folder)? }));
+            let _ = std::fs::remove_dir_all(&folder);
+            std::fs::create_dir_all(&folder)?;
+            let found = measure(args, &folder)?;
+            if args.json {
+                println!("{}", json!({ name: found }));
+            } else {
+                print_rows(name, &found);
+            }
             let _ = std::fs::remove_dir_all(&folder);
         }
     }
     Ok(())
 }
 
-/// Fills a store, and opens it in a process of its own: from logs, or what compaction has made of them.
-fn memory(args: &ScaleArgs, folder: &Path) -> anyhow::Result<Value> {
-    let world = World::without_users(folder, args.people)?;
-    let began = began();
-    world.fill(Present { people: args.people, expiring: 0, expire_at: now() })?;
-    let filled = began.elapsed().as_secs_f64();
+/// What the goals are about, in the order of the table: the measure, its field, the goal, and whether more is better.
+const GOALS: [(&str, &str, f64, bool); 8] = [
+    ("memory-many", "bytes_a_person", 128.0, false),
+    ("memory", "open_secs", 0.6, false),
+    ("memory-many", "open_secs", 6.0, false),
+    ("storm", "secs", 20.0, false),
+    ("storm", "refused", 0.0, false),
+    ("day", "times_real_time", 1_000.0, true),
+    ("ticker", "worst_lag_secs", 1.0, false),
+    ("ticker", "transitions_a_sec", TICKER_RATE as f64 * 0.99, true),
+];
+
+#[expect(clippy::print_stdout, reason = "a command for people at a terminal")]
+fn print_rows(measure: &str, found: &Value) {
+    for (field, value) in found.as_object().into_iter().flatten() {
+        let goal = GOALS.iter().find(|(of, name, ..)| *of == measure && name == field);
+        let goal = goal.map_or_else(String::new, |(_, _, goal, is_more_better)| {
+            let value = value.as_f64().unwrap_or(f64::NAN);
+            let is_met = if *is_more_better { value >= *goal } else { value <= *goal };
+            let (sign, verdict) =
+                (if *is_more_better { ">=" } else { "<=" }, if is_met { "met" } else { "NOT met" });
+            format!("  goal {sign} {goal}: {verdict}")
+        });
+        let value = match value.as_f64().filter(|_| value.is_f64()) {
+            Some(value) => format!("{value:.2}"),
+            None => value.to_string(),
+        };
+        println!("{measure:<12} {field:<26} {value:>16}{goal}");
+    }
+}
+
+/// Fills a store, has a snapshot written of it, and opens it in a process of its own; once more from logs alone.
+fn memory(people: u64, folder: &Path) -> anyhow::Result<Value> {
+    let store = folder.join("store");
+    // Without a snapshot first, so that logs alone are read.
+    let options = Options { compact_at_bytes: u64::MAX, ..Options::default() };
+    let filled = fill(&store, people, options, now())?;
     let empty = open_in_child(&folder.join("empty"))?;
-    let full = open_in_child(&folder.join("store"))?;
+    let from_logs = open_in_child(&store)?;
+    compact(&store)?;
+    let full = open_in_child(&store)?;
     let resident = |value: &Value| value["resident_bytes"].as_f64().unwrap_or(f64::NAN);
     Ok(json!({
-        "fill_secs": filled,
-        "open_secs": full["open_secs"],
+        "people": people,
+        "bytes_a_person": (resident(&full) - resident(&empty)) / people as f64,
+        "bytes_a_person_from_logs": (resident(&from_logs) - resident(&empty)) / people as f64,
         "resident_mib": resident(&full) / 1024.0 / 1024.0,
-        "bytes_a_person": (resident(&full) - resident(&empty)) / args.people as f64,
-        "files_bytes_a_person": folder_bytes(&folder.join("store"))? as f64 / args.people as f64,
+        "open_secs": full["open_secs"],
+        "open_cpu_secs": full["cpu_secs"],
+        "open_from_logs_secs": from_logs["open_secs"],
+        "open_from_logs_cpu_secs": from_logs["cpu_secs"],
+        "fill_secs": filled.secs,
+        "fill_cpu_secs": filled.cpu_secs,
+        "files_bytes_a_person": folder_bytes(&store)? as f64 / people as f64,
     }))
+}
+
+/// What work has taken: the machine's time, and this process's.
+struct Took {
+    secs: f64,
+    cpu_secs: f64,
+}
+
+fn took<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(T, Took)> {
+    let (began, cpu_before) = (began(), cpu("self")?);
+    let done = work()?;
+    let secs = began.elapsed().as_secs_f64();
+    Ok((done, Took { secs, cpu_secs: (cpu("self")? - cpu_before).as_secs_f64() }))
+}
+
+/// Everybody arrives with one session of four hours, at the same instant.
+fn fill(folder: &Path, people: u64, options: Options, at: Timestamp) -> anyhow::Result<Took> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let (store, _) = Embedded::open(folder, options)?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let lifetime = SessionLifetime::new(SignedDuration::from_hours(4))?;
+    let ((), took) =
+        took(|| runtime.block_on(arrive(&store, 0..people, SessionPair::Available, lifetime, at)))?;
+    runtime.block_on(store.close())?;
+    Ok(took)
+}
+
+/// Has a snapshot written, and waits for it.
+fn compact(folder: &Path) -> anyhow::Result<()> {
+    let options = Options { compact_at_bytes: 0, compact_at_factor: 0, ..Options::default() };
+    let (store, _) = Embedded::open(folder, options)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    runtime.block_on(async {
+        let lifetime = SessionLifetime::new(SignedDuration::from_hours(4))?;
+        // A write begins a snapshot; a later one notices its end.
+        arrive(&store, 0..1, SessionPair::Available, lifetime, now()).await?;
+        let began = began();
+        while store.status().is_some_and(|status| status.compactions == 0) {
+            anyhow::ensure!(began.elapsed() < STORM_MAX, "a snapshot takes too long");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            arrive(&store, 0..1, SessionPair::Available, lifetime, now()).await?;
+        }
+        Ok(store.close().await?)
+    })
 }
 
 fn open_in_child(folder: &Path) -> anyhow::Result<Value> {
@@ -105,13 +220,13 @@ fn open_in_child(folder: &Path) -> anyhow::Result<Value> {
 /// In the child: opens and tells.
 #[expect(clippy::print_stdout, reason = "its parent reads it")]
 pub(crate) fn open(args: &OpenArgs) -> anyhow::Result<()> {
-    let began = began();
-    let (_store, recovery) = Embedded::open(&args.folder, Options::default())?;
-    let open_secs = began.elapsed().as_secs_f64();
+    let (opened, Took { secs, cpu_secs }) = took(|| Ok(Embedded::open(&args.folder, Options::default())?))?;
     let resident_bytes = crate::child::resident_bytes("self")?;
+    let (_store, recovery) = opened;
+    let users = recovery.users;
     println!(
         "{}",
-        json!({ "open_secs": open_secs, "resident_bytes": resident_bytes, "users": recovery.users })
+        json!({ "open_secs": secs, "cpu_secs": cpu_secs, "resident_bytes": resident_bytes, "users": users })
     );
     Ok(())
 }
@@ -146,17 +261,18 @@ fn storm(args: &ScaleArgs, folder: &Path) -> anyhow::Result<Value> {
         "set_p99_micros": arrived.latency.value_at_quantile(0.99),
         "get_p99_micros_before": before.latency.value_at_quantile(0.99),
         "get_p99_micros_during": during.latency.value_at_quantile(0.99),
-        "resident_mib": server.resident_bytes()? / 1024 / 1024,
+        "server_cpu_secs": server.cpu()?.as_secs_f64(),
+        "ready_secs_with_directory": server.ready_after.as_secs_f64(),
+        "resident_mib_with_directory": server.resident_bytes()? / 1024 / 1024,
     }))
 }
 
 /// A storm that takes longer than this is given up.
-const STORM_MAX: Duration = Duration::from_secs(600);
+const STORM_MAX: Duration = Duration::from_secs(1_200);
 
 /// A whole day on virtual time: every report, fade and expiry, and a receiver who follows every change.
 fn simulated_day(args: &ScaleArgs, folder: &Path) -> anyhow::Result<Value> {
-    let people = u32::try_from(args.people)?;
-    let events = day(args.seed, people);
+    let events = day(args.seed, u32::try_from(args.people)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (store, _) = Embedded::open(folder, Options::default())?;
     let clock = VirtualClock::new(Arc::new(SystemClock::new(None)), ClockState::default());
@@ -164,20 +280,24 @@ fn simulated_day(args: &ScaleArgs, folder: &Path) -> anyhow::Result<Value> {
     let clock = Arc::new(clock);
     let engine = Arc::new(Engine::new(Arc::new(store), clock.clone()));
     let written_before = written_bytes()?;
-    let began = began();
-    let lived = runtime.block_on(live(&engine, &clock, &events))?;
-    let secs = began.elapsed().as_secs_f64();
+    let (lived, Took { secs, cpu_secs }) = took(|| runtime.block_on(live(&engine, &clock, &events, folder)))?;
+    let status = engine.store().status().unwrap_or_default();
     runtime.block_on(engine.store().close())?;
     let written = written_bytes()? - written_before;
     Ok(json!({
+        "people": args.people,
         "reports": events.len(),
-        "changes_received": lived.received,
         "settled_by_time": lived.settled,
+        "changes_received": lived.received,
         "secs": secs,
+        "cpu_secs": cpu_secs,
         "times_real_time": f64::from(DAY_SECS) / secs,
-        "files_mib": folder_bytes(folder)? / 1024 / 1024,
+        "snapshots": status.compactions,
+        "files_mib_at_most": lived.files_bytes_max / 1024 / 1024,
+        "files_mib_at_the_end": folder_bytes(folder)? / 1024 / 1024,
+        "changes_mib": status.group_bytes / 1024 / 1024,
         "written_mib": written / 1024 / 1024,
-        "written_bytes_a_change": written as f64 / (events.len() as u64 + lived.settled).max(1) as f64,
+        "write_amplification": written as f64 / status.group_bytes.max(1) as f64,
     }))
 }
 
@@ -185,15 +305,21 @@ fn simulated_day(args: &ScaleArgs, folder: &Path) -> anyhow::Result<Value> {
 struct Lived {
     received: u64,
     settled: u64,
+    files_bytes_max: u64,
 }
 
-async fn live(engine: &Arc<Engine>, clock: &VirtualClock, events: &[Event]) -> anyhow::Result<Lived> {
+async fn live(
+    engine: &Arc<Engine>,
+    clock: &VirtualClock,
+    events: &[Event],
+    folder: &Path,
+) -> anyhow::Result<Lived> {
     let mut lived = Lived::default();
     let (mut next, mut position) = (0, Position(0));
     let start = clock.now();
     for second in (STEP_SECS..=DAY_SECS).step_by(STEP_SECS as usize) {
         let reports = events[next..].partition_point(|event| event.second() < second);
-        report(engine, &events[next..next + reports]).await?;
+        report(engine.store(), &events[next..next + reports], clock.now()).await?;
         next += reports;
         clock.set_forward(start + SignedDuration::from_secs(i64::from(second)));
         loop {
@@ -204,34 +330,77 @@ async fn live(engine: &Arc<Engine>, clock: &VirtualClock, events: &[Event]) -> a
             }
         }
         lived.received += receive(engine.store().as_ref(), &mut position).await?;
+        if second % LOOK_SECS == 0 {
+            lived.files_bytes_max = lived.files_bytes_max.max(folder_bytes(folder)?);
+        }
     }
     Ok(lived)
 }
 
-/// Reports of one step, many at a time; those of one person in their order.
-async fn report(engine: &Arc<Engine>, events: &[Event]) -> anyhow::Result<()> {
+/// Reports of one step, many at a time; those of one person one after the other.
+async fn report(store: &Arc<dyn Store>, events: &[Event], now: Timestamp) -> anyhow::Result<()> {
     let lifetime = lifetime()?;
-    let mut reporters = JoinSet::new();
-    let width = events.len().div_ceil(REPORTERS).max(1);
     let mut by_person: Vec<Event> = events.to_vec();
     by_person.sort_by_key(|event| event.person());
-    for part in by_person.chunk_by(|a, b| a.person() == b.person()).collect::<Vec<_>>().chunks(width) {
-        let part: Vec<Event> = part.concat();
-        let engine = Arc::clone(engine);
-        reporters.spawn(async move {
-            for event in part {
-                let key = UserKey { tenant: TENANT, user: user(event.person()) };
-                match engine.execute(key, event.command(lifetime)).await {
-                    // Signing off after the session has lapsed.
-                    Ok(_) | Err(engine::EngineError::Presence(_)) => {}
-                    Err(error) => return Err(error),
-                }
+    // The first report of each, then the second of those who have one, and so on.
+    let mut rounds: Vec<Vec<(UserKey, Command)>> = Vec::new();
+    for of_one in by_person.chunk_by(|a, b| a.person() == b.person()) {
+        let key = UserKey { tenant: TENANT, user: user(of_one[0].person()) };
+        for (round, event) in of_one.iter().enumerate() {
+            if round == rounds.len() {
+                rounds.push(Vec::new());
             }
-            Ok(())
-        });
+            rounds[round].push((key, event.command(lifetime)));
+        }
     }
-    while let Some(reported) = reporters.join_next().await {
-        reported??;
+    for round in rounds {
+        in_batches(store, round.into_iter(), now).await?;
+    }
+    Ok(())
+}
+
+/// Carries out commands of different people, several batches at a time.
+async fn in_batches(
+    store: &Arc<dyn Store>,
+    mut commands: impl Iterator<Item = (UserKey, Command)>,
+    now: Timestamp,
+) -> anyhow::Result<()> {
+    let mut batches = JoinSet::new();
+    loop {
+        let batch: Vec<_> = commands.by_ref().take(AT_ONCE).collect();
+        if batch.is_empty() || batches.len() == BATCHES {
+            match batches.join_next().await {
+                Some(done) => done??,
+                None => return Ok(()),
+            }
+        }
+        if !batch.is_empty() {
+            batches.spawn(carry_out(Arc::clone(store), batch, now));
+        }
+    }
+}
+
+/// What the engine does with a command, for many at once: loads, applies the rules, commits.
+async fn carry_out(
+    store: Arc<dyn Store>,
+    commands: Vec<(UserKey, Command)>,
+    now: Timestamp,
+) -> anyhow::Result<()> {
+    let users: Vec<UserKey> = commands.iter().map(|(user, _)| *user).collect();
+    let stored = store.load(&users).await?;
+    let commits = commands.into_iter().zip(stored).filter_map(|((user, command), stored)| {
+        let mut presence = stored.presence;
+        // Refused: signing off after the session has lapsed.
+        let changes = presence.execute(command, now).ok()?;
+        let wake_at = presence.next_change(now);
+        Some(Commit { user, expected: stored.version, presence, wake_at, changes })
+    });
+    for committed in store.commit_all(commits.collect()).await {
+        match committed {
+            Ok(_) => {}
+            Err(StoreError::Conflict) => anyhow::bail!("two reports of one person at a time"),
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }
@@ -263,16 +432,19 @@ fn ticker(args: &ScaleArgs, folder: &Path) -> anyhow::Result<Value> {
         let start = clock.now();
         let lifetime = SessionLifetime::new(SignedDuration::from_hours(4))?;
         // Those who never fade are there for the size of the tables.
-        let fading = (TICKER_RATE * TICKER_SECS).min(args.people);
-        arrive(&engine, fading..args.people, SessionPair::InACall, lifetime).await?;
-        for second in 0..TICKER_SECS {
-            clock.set_forward(start + SignedDuration::from_secs(second as i64));
-            let of_second = fading * second / TICKER_SECS..fading * (second + 1) / TICKER_SECS;
-            arrive(&engine, of_second, SessionPair::Available, lifetime).await?;
+        let fading = (TICKER_RATE * TICKER_SECS).min(args.many);
+        arrive(engine.store(), fading..args.many, SessionPair::InACall, lifetime, start).await?;
+        // Spread over each second, as people are.
+        let steps = TICKER_SECS * TICKER_STEPS;
+        for step in 0..steps {
+            let at = start + SignedDuration::from_millis((step * 1_000 / TICKER_STEPS) as i64);
+            let of_step = fading * step / steps..fading * (step + 1) / steps;
+            arrive(engine.store(), of_step, SessionPair::Available, lifetime, at).await?;
         }
         let first_fade = start + SignedDuration::from_mins(5);
         clock.set_forward(first_fade - SignedDuration::from_secs(1));
         clock.resume();
+        let cpu_before = cpu("self")?;
         let (mut settled, mut lag) = (0, SignedDuration::ZERO);
         while settled < fading as usize {
             let due = engine.store().next_wake().await?.context("nobody is due")?;
@@ -286,32 +458,32 @@ fn ticker(args: &ScaleArgs, folder: &Path) -> anyhow::Result<Value> {
             }
         }
         let secs = clock.now().duration_since(first_fade).as_secs_f64();
+        let cpu_secs = (cpu("self")? - cpu_before).as_secs_f64();
         engine.store().close().await?;
-        Ok(json!({ "settled": settled, "secs": secs, "worst_lag_secs": lag.as_secs_f64() }))
+        Ok(json!({
+            "people": args.many,
+            "settled": settled,
+            "transitions_a_sec": settled as f64 / secs.max(TICKER_SECS as f64),
+            "secs": secs,
+            "cpu_secs": cpu_secs,
+            "worst_lag_secs": lag.as_secs_f64(),
+        }))
     })
 }
 
+/// People set their presence for the first time.
 async fn arrive(
-    engine: &Arc<Engine>,
+    store: &Arc<dyn Store>,
     people: std::ops::Range<u64>,
     pair: SessionPair,
     lifetime: SessionLifetime,
+    at: Timestamp,
 ) -> anyhow::Result<()> {
-    let mut comers = JoinSet::new();
-    for first in 0..REPORTERS as u64 {
-        let (engine, people) = (Arc::clone(engine), people.clone());
-        comers.spawn(async move {
-            for number in (people.start + first..people.end).step_by(REPORTERS) {
-                let command = Command::SetPresence { app: crate::world::APP, pair, lifetime };
-                engine.execute(UserKey { tenant: TENANT, user: user(number) }, command).await?;
-            }
-            anyhow::Ok(())
-        });
-    }
-    while let Some(arrived) = comers.join_next().await {
-        arrived??;
-    }
-    Ok(())
+    let commands = people.map(|number| {
+        let key = UserKey { tenant: TENANT, user: user(number) };
+        (key, Command::SetPresence { app: APP, pair, lifetime })
+    });
+    in_batches(store, commands, at).await
 }
 
 /// Bytes this process has had written to the disk.

@@ -134,6 +134,8 @@ pub struct Status {
     pub groups: u64,
     /// Changes in them: commits and calls of `put_documents`.
     pub changes: u64,
+    /// Bytes of those groups, without what is written around them: what the writing of everything else is compared with.
+    pub group_bytes: u64,
     /// Snapshots written since opening.
     pub compactions: u64,
     /// Why the last group could not be written; `None` once one could.

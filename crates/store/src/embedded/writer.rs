@@ -296,6 +296,7 @@ impl Writer {
         }
         let mut status = self.shared.status.lock();
         status.groups += 1;
+        status.group_bytes += self.frame.payload_bytes() as u64;
         status.changes += (group.records.len() + group.documents.len()) as u64;
         status.write_error = None;
     }
