@@ -101,7 +101,7 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     let verifier = Verifier::new(trusted);
     foreign_keys.restore(store.as_ref(), &verifier, wall_clock.now()).await?;
     let stop = watch::Sender::new(false);
-    let app = Arc::new(App::new(Parts {
+    let app = App::new(Parts {
         engine: engine.clone(),
         wall_clock,
         ids: Arc::new(RandomIds),
@@ -123,7 +123,8 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         dashboard: Dashboard::new(&sign_ins, false),
         tracer: tracer.clone(),
         history_readers: config.history.readers(),
-    }));
+    });
+    let app = Arc::new(app.with_bounds(config.overload.bounds()));
 
     let mut bridges = Vec::new();
     for (tenant, mqtt) in config.tenants.iter().filter_map(|tenant| Some((tenant, tenant.mqtt.clone()?))) {

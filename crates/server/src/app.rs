@@ -28,6 +28,7 @@ use crate::feed::{FeedReply, POSITION_KEY_BYTES, PositionSeal};
 use crate::history::HistoryReaders;
 use crate::http::connection::{Handler, Peer};
 use crate::http::error::Refusal;
+use crate::http::overload::Bounds;
 use crate::http::reply::{Envelope, Reply, ResponseBody, full, in_full};
 use crate::http::{cors, encode};
 use crate::issuing::EmbeddedIssuers;
@@ -114,9 +115,16 @@ pub struct App {
     dashboard: Dashboard,
     pub(crate) tracer: Option<Arc<Tracer>>,
     pub(crate) history_readers: HistoryReaders,
+    bounds: Bounds,
 }
 
 impl App {
+    /// The same server, which serves so much at a time.
+    #[must_use]
+    pub fn with_bounds(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
+
     /// Puts a server together.
     pub fn new(parts: Parts) -> Self {
         // Of a static text: copies of it count no references.
@@ -146,6 +154,7 @@ impl App {
             dashboard: parts.dashboard,
             tracer: parts.tracer,
             history_readers: parts.history_readers,
+            bounds: Bounds::default(),
             metrics: Metrics::new(),
             diagnostic: diagnostic.unwrap_or_else(|_| HeaderValue::from_static("{}")),
         }
@@ -264,6 +273,31 @@ impl Handler for App {
             tracer.end(span);
         }
         log(request_id, &head.method, response.status(), facts, cause, took);
+        response
+    }
+
+    fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// Health checks are answered; everybody else may come again. Counted and not logged: there are too many of them.
+    async fn turn_away(self: &Arc<Self>, request: &Request<Incoming>, peer: Peer) -> Response<ResponseBody> {
+        let started = tokio::time::Instant::now();
+        let (path, request_id) = (request.uri().path(), self.ids.guid().to_string());
+        let origin = self.origin(request, peer);
+        let envelope = Envelope {
+            request_id: &request_id,
+            client_request_id: client_request_id(request.headers()),
+            diagnostic: &self.diagnostic,
+            origin: &origin,
+            tls: peer.tls,
+            date: self.wall_clock.now(),
+        };
+        let response = match self.health(path).await {
+            Some(reply) => envelope.success(reply),
+            None => envelope.failure(&self.bounds.refusal.error()),
+        };
+        self.metrics.request(path, None, response.status().as_u16(), started.elapsed());
         response
     }
 }

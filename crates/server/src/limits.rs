@@ -15,8 +15,20 @@ pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const HEADER_BYTES_MAX: usize = 128 * 1024;
 /// Header fields of one request.
 pub const HEADERS_MAX: usize = 100;
-/// Connections open at a time, over all listeners; the next one is told 503 and closed.
+/// Connections open at a time, over all listeners, unless configured; the next one is told 503 and closed.
 pub const CONNECTIONS_MAX: u32 = 16_384;
+/// HTTP/2 requests in flight at a time, over all connections, unless configured; the next one is told 503.
+pub const STREAMS_MAX: u32 = 16_384;
+/// Connections at a time whose one request is answered with a refusal, or as a health check, when there is no room.
+pub const TURNED_AWAY_MAX: usize = 512;
+/// How long such a connection may take.
+pub const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(2);
+/// When those may come again who are refused for want of room, in seconds.
+pub const OVERLOAD_RETRY_SECS: u32 = 1;
+/// Bodies longer than [`LARGE_BODY_BYTES`] in memory at a time; whoever brings another one is told 503.
+pub const LARGE_BODIES_MAX: usize = 64;
+/// What a usual body is below, in bytes: a read of 650 people has 25 kB.
+pub const LARGE_BODY_BYTES: usize = 64 * 1024;
 /// HTTP/2 requests in flight on one connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
 /// How often an HTTP/2 connection is asked whether it is still there.

@@ -5,6 +5,7 @@ mod changes;
 mod dashboard;
 mod history;
 mod outbound;
+mod overload;
 mod subscriptions;
 mod tenant;
 mod tracing;
@@ -21,6 +22,7 @@ use serde::Deserialize;
 pub(crate) use self::changes::Changes;
 pub(crate) use self::history::History;
 pub(crate) use self::outbound::Outbound;
+use self::overload::Overload;
 pub(crate) use self::subscriptions::Subscriptions;
 pub(crate) use self::tenant::{Application, Tenant};
 pub(crate) use self::tracing::Tracing;
@@ -50,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) throttle: Throttle,
     /// How much of the log of changes is kept.
     pub(crate) changes: Changes,
+    /// How much is served at a time.
+    pub(crate) overload: Overload,
     /// How many subscriptions there may be and how long they live.
     pub(crate) subscriptions: Subscriptions,
     /// Where the server may send requests.
@@ -223,6 +227,7 @@ impl Config {
                     .to_owned(),
             );
         }
+        self.overload.check(&mut problems);
         for target in &self.outbound.allow {
             if let Err(error) = target.parse::<::outbound::Target>() {
                 problems.push(format!("[outbound] allow: {error}"));

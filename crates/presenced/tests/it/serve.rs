@@ -16,8 +16,8 @@ const SECRET: &str = "a-secret-of-the-test";
 const OTHER_APP: &str = "22553876-f5ab-4529-bffb-cfe50aa89f88";
 
 pub(crate) struct Serving {
-    child: Child,
-    http: SocketAddr,
+    pub(crate) child: Child,
+    pub(crate) http: SocketAddr,
     https: SocketAddr,
     folder: tempfile::TempDir,
 }
@@ -108,6 +108,11 @@ impl Serving {
         let mut command = Command::new(BINARY);
         command.arg("serve").arg("--config").arg(folder.join("presenced.toml"));
         command
+    }
+
+    /// A token of the application.
+    pub(crate) fn app_token(&self) -> String {
+        self.token(&self.agent(&self.ca()), SECRET).unwrap()
     }
 
     fn agent(&self, ca: &str) -> ureq::Agent {

@@ -41,12 +41,19 @@ impl Server {
 
     /// `presenced dev` at this address.
     pub(crate) fn dev_at(address: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(BINARY)
-            .args(["dev", "--http", address, "--https", "127.0.0.1:0", "--log", "warn"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::start(Self::dev_command(address, arguments))
+    }
+
+    /// As [`dev_at`](Self::dev_at), not started yet.
+    pub(crate) fn dev_command(address: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command.args(["dev", "--http", address, "--https", "127.0.0.1:0", "--log", "warn"]).args(arguments);
+        command
+    }
+
+    /// Starts it and waits until it says where it is.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut banner = String::new();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         while !banner.contains("/clearPresence\n") {

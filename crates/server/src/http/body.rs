@@ -8,9 +8,11 @@ use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::limits::{
     BODY_BYTES_MAX, BODY_READ_TIMEOUT, DRAIN_BYTES_MAX, DRAIN_TIMEOUT, GZIP_RATIO_FROM, GZIP_RATIO_MAX,
+    LARGE_BODIES_MAX, LARGE_BODY_BYTES,
 };
 
 /// For how much of a body room is made before it has arrived.
@@ -27,6 +29,8 @@ pub(crate) enum BodyError {
     Broken,
     /// A `Content-Encoding` that is not gzip.
     UnknownEncoding,
+    /// One of too many large ones at a time.
+    NoRoom,
     /// Not gzip although it says so, or cut short.
     Undecodable,
 }
@@ -35,8 +39,22 @@ pub(crate) enum BodyError {
 pub(crate) enum BodySource {
     Stream(Incoming),
     Ready(Bytes),
-    /// Read already, to the end or to an error: what there was.
-    Spent(Bytes),
+    /// Read already, to the end or to an error: what there was, and the place it takes among the large ones.
+    Spent { read: Bytes, _place: Option<Place> },
+}
+
+/// A place among the large bodies.
+type Place = SemaphorePermit<'static>;
+
+/// The places of large bodies: all connections together must not fill the memory with what each of them may send.
+static LARGE_BODIES: Semaphore = Semaphore::const_new(LARGE_BODIES_MAX);
+
+/// Takes a place for a body of this length, if it needs one and has none.
+fn take_place(place: &mut Option<Place>, length: usize) -> Result<(), BodyError> {
+    if length > LARGE_BODY_BYTES && place.is_none() {
+        *place = Some(LARGE_BODIES.try_acquire().map_err(|_| BodyError::NoRoom)?);
+    }
+    Ok(())
 }
 
 impl BodySource {
@@ -47,28 +65,30 @@ impl BodySource {
     pub(crate) async fn read(&mut self, headers: &HeaderMap) -> Result<Bytes, BodyError> {
         let incoming = match self {
             Self::Ready(bytes) => return Ok(std::mem::take(bytes)),
-            Self::Spent(_) => return Ok(Bytes::new()),
+            Self::Spent { .. } => return Ok(Bytes::new()),
             Self::Stream(incoming) => incoming,
         };
         let encoding = encoding(headers)?;
         if incoming.size_hint().lower() > BODY_BYTES_MAX as u64 {
             return Err(BodyError::TooLarge);
         }
-        let read = tokio::time::timeout(BODY_READ_TIMEOUT, collect(incoming)).await;
+        let mut place = None;
+        let read = tokio::time::timeout(BODY_READ_TIMEOUT, collect(incoming, &mut place)).await;
         let raw = read.map_err(|_| BodyError::TooSlow)??;
-        *self = Self::Spent(Bytes::new());
+        *self = Self::Spent { read: Bytes::new(), _place: None };
         let plain = match encoding {
             Encoding::Identity => raw,
             Encoding::Gzip => gunzip(&raw)?,
         };
-        *self = Self::Spent(plain.clone());
+        take_place(&mut place, plain.len())?;
+        *self = Self::Spent { read: plain.clone(), _place: place };
         Ok(plain)
     }
 
     /// What was read, for a look back.
     pub(crate) fn was_read(&self) -> Bytes {
         match self {
-            Self::Spent(bytes) => bytes.clone(),
+            Self::Spent { read, .. } => read.clone(),
             Self::Stream(_) | Self::Ready(_) => Bytes::new(),
         }
     }
@@ -111,7 +131,7 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
     }
 }
 
-async fn collect(body: &mut Incoming) -> Result<Bytes, BodyError> {
+async fn collect(body: &mut Incoming, place: &mut Option<Place>) -> Result<Bytes, BodyError> {
     // Most bodies come in one piece, and are then not copied.
     let mut whole = BytesMut::new();
     if let Some(frame) = body.frame().await {
@@ -119,6 +139,7 @@ async fn collect(body: &mut Incoming) -> Result<Bytes, BodyError> {
         if first.len() > BODY_BYTES_MAX {
             return Err(BodyError::TooLarge);
         }
+        take_place(place, first.len())?;
         if body.is_end_stream() {
             return Ok(first);
         }
@@ -132,6 +153,7 @@ async fn collect(body: &mut Incoming) -> Result<Bytes, BodyError> {
         if whole.len() + data.len() > BODY_BYTES_MAX {
             return Err(BodyError::TooLarge);
         }
+        take_place(place, whole.len() + data.len())?;
         whole.extend_from_slice(&data);
     }
     Ok(whole.freeze())

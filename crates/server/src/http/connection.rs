@@ -10,20 +10,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::{Request, Response};
+use http::header::RETRY_AFTER;
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::http::reply::ResponseBody;
+use crate::http::overload::{Bounds, Room};
+use crate::http::reply::{ResponseBody, full};
 use crate::limits::{
-    ACCEPT_BACKOFF, CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADER_READ_TIMEOUT, HEADERS_MAX,
-    HTTP2_KEEP_ALIVE_INTERVAL, SHUTDOWN_TIMEOUT, STREAMS_PER_CONNECTION_MAX, TLS_HANDSHAKE_TIMEOUT,
+    ACCEPT_BACKOFF, HEADER_BYTES_MAX, HEADER_READ_TIMEOUT, HEADERS_MAX, HTTP2_KEEP_ALIVE_INTERVAL,
+    OVERLOAD_RETRY_SECS, SHUTDOWN_TIMEOUT, STREAMS_PER_CONNECTION_MAX, TLS_HANDSHAKE_TIMEOUT,
 };
 
 /// Who is at the other end of a connection.
@@ -49,6 +51,25 @@ pub trait Handler: Send + Sync + 'static {
         peer: Peer,
         memory: &Self::Memory,
     ) -> impl Future<Output = Response<ResponseBody>> + Send;
+
+    /// How much is served at a time.
+    fn bounds(&self) -> Bounds {
+        Bounds::default()
+    }
+
+    /// The answer to a request for which there is no room. It reads no body.
+    fn turn_away(
+        self: &Arc<Self>,
+        _request: &Request<Incoming>,
+        _peer: Peer,
+    ) -> impl Future<Output = Response<ResponseBody>> + Send {
+        let error = self.bounds().refusal.error();
+        let mut response = Response::new(full(bytes::Bytes::new()));
+        *response.status_mut() =
+            StatusCode::from_u16(error.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        response.headers_mut().insert(RETRY_AFTER, OVERLOAD_RETRY_SECS.into());
+        std::future::ready(response)
+    }
 }
 
 /// What the requests of one connection share. They count their references to this and not to the handler: that counter
@@ -88,12 +109,15 @@ impl Listener {
 /// Serves `handler` on every listener until `stop` turns true, then finishes the requests in flight, for at most
 /// [`SHUTDOWN_TIMEOUT`].
 pub async fn serve<H: Handler>(listeners: Vec<Listener>, handler: Arc<H>, stop: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+    let room = Arc::new(Room::new(handler.bounds()));
     let accepting =
-        listeners.into_iter().map(|listener| accept(listener, handler.clone(), slots.clone(), stop.clone()));
+        listeners.into_iter().map(|listener| accept(listener, handler.clone(), room.clone(), stop.clone()));
     futures_util::future::join_all(accepting).await;
     // Each connection holds a slot: who has them all knows that no connection is left.
-    if tokio::time::timeout(SHUTDOWN_TIMEOUT, slots.acquire_many(CONNECTIONS_MAX)).await.is_err() {
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, room.connections.acquire_many(room.bounds.connections))
+        .await
+        .is_err()
+    {
         tracing::warn!("some requests did not finish in time and were cut off");
     }
 }
@@ -101,7 +125,7 @@ pub async fn serve<H: Handler>(listeners: Vec<Listener>, handler: Arc<H>, stop: 
 async fn accept<H: Handler>(
     listener: Listener,
     handler: Arc<H>,
-    slots: Arc<Semaphore>,
+    room: Arc<Room>,
     mut stop: watch::Receiver<bool>,
 ) {
     let tls = listener.tls.map(TlsAcceptor::from);
@@ -119,13 +143,13 @@ async fn accept<H: Handler>(
                 continue;
             }
         };
-        let Ok(slot) = slots.clone().try_acquire_owned() else {
-            spawn(refuse(stream, tls.is_some()));
+        let Ok(slot) = room.connections.clone().try_acquire_owned() else {
+            spawn(room.turn_away(stream, tls.clone(), handler.clone()));
             continue;
         };
-        let (handler, tls, stop) = (handler.clone(), tls.clone(), stop.clone());
+        let (handler, room, tls, stop) = (handler.clone(), room.clone(), tls.clone(), stop.clone());
         spawn(async move {
-            if let Err(error) = converse(stream, tls, handler, stop).await {
+            if let Err(error) = converse(stream, tls, handler, room, stop).await {
                 tracing::debug!(%error, "connection ended early");
             }
             drop(slot);
@@ -137,6 +161,7 @@ async fn converse<H: Handler>(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     handler: Arc<H>,
+    room: Arc<Room>,
     stop: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
@@ -148,7 +173,7 @@ async fn converse<H: Handler>(
         Some(acceptor) => {
             let stream = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                speak_http2(stream, handler, peer, stop).await
+                speak_http2(stream, handler, peer, room, stop).await
             } else {
                 speak_http1(stream, handler, peer, stop).await
             }
@@ -222,19 +247,24 @@ async fn speak_http2<H: Handler>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     handler: Arc<H>,
     peer: Peer,
+    room: Arc<Room>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let conversation = Conversation::new(handler, peer);
-    let service = service_fn(move |request| conversation.clone().answer(request));
+    let service = service_fn(move |request| answer_if_room(conversation.clone(), room.clone(), request));
     let connection = pin!(http2_builder().serve_connection(TokioIo::new(stream), service));
     finish!(connection, stop)
 }
 
-/// Tells a client for whom there is no room. Under TLS there is no room even for that.
-async fn refuse(mut stream: TcpStream, tls: bool) {
-    if !tls {
-        let answer = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        let _ = tokio::time::timeout(ACCEPT_BACKOFF, stream.write_all(answer)).await;
+/// A connection may bring many streams, and many connections more than there is room for.
+async fn answer_if_room<H: Handler>(
+    conversation: Arc<Conversation<H>>,
+    room: Arc<Room>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    match room.streams.try_acquire() {
+        Ok(_place) => conversation.answer(request).await,
+        Err(_) => Ok(conversation.handler.turn_away(&request, conversation.peer).await),
     }
 }
 
@@ -247,7 +277,7 @@ fn spawn(connection: impl Future<Output = ()> + Send + 'static) {
 mod tests {
     use std::time::Duration;
 
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::Instant;
 
     use super::*;

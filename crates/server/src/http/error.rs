@@ -13,6 +13,7 @@ use store::StoreError;
 
 use crate::directory::DirectoryError;
 use crate::http::body::BodyError;
+use crate::limits::OVERLOAD_RETRY_SECS;
 use crate::scim::{ScimError, ScimType};
 
 /// How long a caller should wait before trying a store that did not answer, in seconds.
@@ -118,6 +119,7 @@ impl From<BodyError> for Refusal {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::TooLarge => GraphError::body_too_large().into(),
+            BodyError::NoRoom => GraphError::unavailable(OVERLOAD_RETRY_SECS).into(),
             BodyError::UnknownEncoding => GraphError::unsupported_content_encoding().into(),
             // The text makes SDKs that compress try again without (presence-api §18).
             BodyError::Undecodable | BodyError::TooSlow | BodyError::Broken => Self::because(

@@ -6,4 +6,5 @@ pub mod connection;
 pub(crate) mod cors;
 pub(crate) mod encode;
 pub(crate) mod error;
+pub mod overload;
 pub(crate) mod reply;
