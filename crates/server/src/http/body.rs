@@ -40,7 +40,10 @@ pub(crate) enum BodySource {
     Stream(Incoming),
     Ready(Bytes),
     /// Read already, to the end or to an error: what there was, and the place it takes among the large ones.
-    Spent { read: Bytes, _place: Option<Place> },
+    Spent {
+        read: Bytes,
+        _place: Option<Place>,
+    },
 }
 
 /// A place among the large bodies.
