@@ -110,12 +110,6 @@ impl World {
         Ok(world)
     }
 
-    /// The same without users and certificate, for what needs no server.
-    pub(crate) fn without_users(folder: &Path, people: u64) -> anyhow::Result<Self> {
-        let world = Self::new(folder, 0)?;
-        Ok(Self { people, ..world })
-    }
-
     /// The same with these lines at the beginning of the server's configuration.
     pub(crate) fn with_settings(self, settings: &'static str) -> Self {
         Self { settings, ..self }
