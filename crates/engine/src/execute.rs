@@ -63,7 +63,9 @@ impl Engine {
             let mut stored = self.stored(user).await?;
             let now = self.clock.now();
             let claim = stored.presence.claim(&command, now);
-            let until = now.saturating_add(COMMIT_OVERLAP).unwrap_or(Timestamp::MAX);
+            // From the instant at which it takes effect, which is not before the last one.
+            let from = now.max(stored.presence.settled_at);
+            let until = from.saturating_add(COMMIT_OVERLAP).unwrap_or(Timestamp::MAX);
             let changes = stored.presence.execute_overlapping(command.clone(), now, until)?;
             let wake_at = stored.presence.next_change(now);
             let presence = stored.presence.clone();

@@ -24,8 +24,9 @@ impl Engine {
             let now = self.clock.now();
             let mut old = stored.presence;
             let mut changes = old.settle_listing(now);
-            let until = now.saturating_add(COMMIT_OVERLAP).unwrap_or(Timestamp::MAX);
-            let passed_over = old.changes_by_time(now, until).len() as u64;
+            let from = old.settled_at;
+            let until = from.saturating_add(COMMIT_OVERLAP).unwrap_or(Timestamp::MAX);
+            let passed_over = old.changes_by_time(from, until).len() as u64;
             let presence = UserPresence {
                 sequence_number: SequenceNumber(old.sequence_number.0 + passed_over + 1),
                 settled_at: old.settled_at,

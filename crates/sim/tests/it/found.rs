@@ -47,3 +47,19 @@ fn a_refresh_that_is_overtaken_by_the_fade_it_prevents_is_numbered_after_it() {
         ",
     );
 }
+
+/// The same at a node whose clock is a second behind the last commit: the command takes effect at the instant of that one, and
+/// it is from there that it may be overtaken.
+#[test]
+fn what_takes_effect_at_the_instant_of_the_last_commit_is_numbered_from_there() {
+    check(
+        "
+        00:00     n1 start
+        00:00     n2 start
+        00:00     n2 clock -PT1S
+        00:00     n2 ana desk set Busy/InAConferenceCall for PT5M0.0000001S
+        04:59     n1 ana manual office in UTC
+        04:59     n2 ana phone set DoNotDisturb/Presenting for PT5M
+        ",
+    );
+}
