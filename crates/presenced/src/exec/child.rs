@@ -73,15 +73,19 @@ fn pass_on(target: Option<Target>, signal: Signal) {
     }
 }
 
-/// Ends what a command left running in its group. Its number cannot be another's: a group lives as long as a member does.
+/// Ends what a command left running in its group, and returns when it has ended. Its number cannot be another's: a group lives
+/// as long as a member does.
 async fn end_group(group: Pid) {
-    pass_on(Some(Target::Group(group)), Signal::TERM);
-    let ended = async {
-        while test_kill_process_group(group).is_ok() {
-            tokio::time::sleep(LOOK).await;
+    for signal in [Signal::TERM, Signal::KILL] {
+        pass_on(Some(Target::Group(group)), signal);
+        let ended = async {
+            while test_kill_process_group(group).is_ok() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        // Whoever was killed ends soon, but not always at once; longer than for a deaf one, nobody is waited for.
+        if tokio::time::timeout(GRACE, ended).await.is_ok() {
+            return;
         }
-    };
-    if tokio::time::timeout(GRACE, ended).await.is_err() {
-        pass_on(Some(Target::Group(group)), Signal::KILL);
     }
 }
