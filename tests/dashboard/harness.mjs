@@ -183,7 +183,11 @@ displayName = "Bruno Keller"
 
 /** A page in a browser that reports whatever goes wrong in it. */
 export async function open(browser, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-GB', timezoneId: 'UTC', ...options });
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 800 }, locale: 'en-GB', timezoneId: 'UTC',
+    // A colour on its way to another is none that contrast is measured of.
+    reducedMotion: 'reduce', ...options,
+  });
   const page = await context.newPage();
   page.setDefaultTimeout(30_000);
   page.problems = [];
