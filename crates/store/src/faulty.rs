@@ -123,6 +123,11 @@ impl<S: Store> Store for Faulty<S> {
         self.store.log_end()
     }
 
+    async fn log_now(&self) -> Result<Position, StoreError> {
+        self.before()?;
+        self.store.log_now().await
+    }
+
     async fn trim_log(&self, now: Timestamp) -> Result<(), StoreError> {
         self.before()?;
         self.store.trim_log(now).await
@@ -137,6 +142,10 @@ impl<S: Store> Store for Faulty<S> {
         self.before()?;
         self.store.put_documents(documents).await?;
         self.after()
+    }
+
+    fn shared(&self) -> Option<&dyn crate::Shared> {
+        self.store.shared()
     }
 
     fn status(&self) -> Option<crate::Status> {

@@ -6,8 +6,8 @@
 //!
 //! [`History`] is the same for the past, which only those keep who turn it on.
 //!
-//! [`Memory`] is for tests and throw-away runs, [`Embedded`] for a server with a disk of its own. [`Faulty`] and
-//! [`disk::SimulatedDisk`] make either fail on request.
+//! [`Memory`] is for tests and throw-away runs, [`Embedded`] for a server with a disk of its own, [`redis::Redis`] for many
+//! processes over an engine that is there already. [`Faulty`] and [`disk::SimulatedDisk`] make the first two fail on request.
 #![warn(missing_docs)]
 
 mod changelog;
@@ -19,7 +19,9 @@ mod history;
 mod memory;
 mod random;
 mod record;
+pub mod redis;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,6 +29,7 @@ use futures_util::future::join_all;
 use presence::{Change, Timestamp, UserKey, UserPresence};
 use tokio::sync::watch;
 
+use self::redis::{Leases, Node};
 pub use embedded::{BackupError, Embedded, OpenError, Options, Recovery, Status, TornTail, WriterSteps};
 pub use error::StoreError;
 pub use faulty::{Faults, Faulty};
@@ -70,8 +73,8 @@ pub const CHANGES_PER_COMMIT_MAX: usize = presence::limits::CHANGES_BY_TIME_MAX 
 /// Most entries of one [`Store::read_log`], however many are asked for.
 pub const LOG_READ_MAX: usize = 4_096;
 
-/// Where an entry stands in the one log of a store. The first is 1, the next is one more, and none is given twice, also
-/// after a crash. Zero is before them all.
+/// Where an entry stands in the one log of a store. Positions grow from entry to entry, not always by one, and none is given
+/// twice, also after a crash. Zero is before them all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 
@@ -98,7 +101,7 @@ pub enum LogRead {
     },
     /// Entries that should have followed are no longer retained.
     Behind {
-        /// The first that is; one after `end` when none is.
+        /// Everything from here on is; one after `end` at most.
         oldest: Position,
         /// The last position given so far.
         end: Position,
@@ -230,6 +233,11 @@ pub trait Store: Send + Sync + 'static {
     /// [`read_log`](Self::read_log) when its position is here.
     fn log_end(&self) -> watch::Receiver<Position>;
 
+    /// The end of the log as it is at this moment: with everything that any process had committed before the call.
+    async fn log_now(&self) -> Result<Position, StoreError> {
+        Ok(*self.log_end().borrow())
+    }
+
     /// Forgets entries that were written longer before `now` than is retained. Not durable: after a restart some may be
     /// back until the next call.
     async fn trim_log(&self, now: Timestamp) -> Result<(), StoreError>;
@@ -237,7 +245,8 @@ pub trait Store: Send + Sync + 'static {
     /// Every document of a kind, by key.
     async fn documents(&self, kind: DocumentKind) -> Result<Vec<Document>, StoreError>;
 
-    /// Puts and deletes documents, all or none of them, and answers only when that is durable.
+    /// Puts and deletes documents, and answers only when that is durable: all or none of them, or in a [`Shared`] store, all
+    /// or none of those of one [shard](Shared::shard_of).
     async fn put_documents(&self, documents: Vec<Document>) -> Result<(), StoreError>;
 
     /// What can be said about the work of a store that keeps things on a disk.
@@ -245,9 +254,75 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// What a store that several processes use at once has besides.
+    fn shared(&self) -> Option<&dyn Shared> {
+        None
+    }
+
     /// Finishes what was accepted and lets go of files and locks. Later calls answer
     /// [`StoreError::Unavailable`].
     async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// A store that several processes use at once: what they need to share the work.
+#[async_trait]
+pub trait Shared: Send + Sync {
+    /// The shard of a document. Work is shared by shards; a cursor whose key is a shard's number in two bytes is in it.
+    fn shard_of(&self, kind: DocumentKind, key: &[u8]) -> u16;
+
+    /// The shards that this process works on, as they change.
+    fn leases(&self) -> watch::Receiver<Arc<Leases>>;
+
+    /// [`Store::put_documents`] for one shard, if its lease is still this one's.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when somebody else has the lease; nothing has changed then.
+    async fn put_documents_under(
+        &self,
+        shard: u16,
+        token: u64,
+        documents: Vec<Document>,
+    ) -> Result<(), StoreError>;
+
+    /// How often any process has put documents other than delivery cursors, as far as is known here.
+    fn documents_changed(&self) -> watch::Receiver<u64>;
+
+    /// Up to where documents have changed so far: to be asked before they are read.
+    async fn documents_seen(&self) -> Result<DocumentsSeen, StoreError>;
+
+    /// The documents that have changed since `seen`, which is moved on.
+    async fn document_changes(&self, seen: &mut DocumentsSeen) -> Result<DocumentChanges, StoreError>;
+
+    /// The processes that use the store.
+    async fn nodes(&self) -> Result<Vec<Node>, StoreError>;
+
+    /// How many of them live, as far as was known a moment ago.
+    fn living(&self) -> u64;
+
+    /// How often the store was found to have lost what it had acknowledged.
+    fn losses(&self) -> u64;
+}
+
+/// Up to where changes of documents are known, by shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DocumentsSeen {
+    pub(crate) numbers: Vec<u64>,
+}
+
+impl DocumentsSeen {
+    /// How many changes that are: what [`Shared::documents_changed`] tells when there were no more.
+    pub fn total(&self) -> u64 {
+        self.numbers.iter().sum()
+    }
+}
+
+/// Documents as they are now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DocumentChanges {
+    /// Each once; without a body those that are no more.
+    pub documents: Vec<Document>,
+    /// Whether these are all that changed. If not, everything must be read again.
+    pub is_complete: bool,
 }
 
 fn check_changes(changes: &[Change]) -> Result<(), StoreError> {

@@ -7,8 +7,11 @@ mod compaction;
 mod conformance;
 mod corruption;
 mod crash;
+#[allow(dead_code, reason = "shared with the tests of presenced, which use other parts of it")]
+mod engines;
 mod faults;
 mod history;
 mod lock;
+mod redis;
 mod support;
 mod versions;

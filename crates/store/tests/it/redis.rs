@@ -1,0 +1,400 @@
+//! What only a store over an engine promises: many processes at once, and an engine that may lose things.
+
+use std::sync::Arc;
+
+use presence::UserKey;
+use store::redis::{Loss, OpenError, Options, Place, Redis};
+use store::{Document, DocumentKind, LogRead, Position, Retention, Shared, Store, StoreError, Version};
+
+use crate::engines::{Engine, Server, apart, is_missing, runtime, wait_for};
+use crate::support::{commit, document, marks, second, user};
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    runtime().block_on(future)
+}
+
+/// Several stores over the same names.
+fn several(engine: &Engine, options: &Options, count: usize) -> Vec<Arc<Redis>> {
+    (0..count).map(|_| Arc::new(engine.open(options.clone()))).collect()
+}
+
+#[test]
+fn what_one_process_commits_every_other_reads_and_all_see_the_same_log() {
+    if is_missing() {
+        return;
+    }
+    let engine = Engine::cluster();
+    let options = apart();
+    let stores = several(&engine, &options, 3);
+    run(async {
+        let begin = stores[2].log_now().await.unwrap();
+        for round in 0..30 {
+            for (number, store) in stores.iter().enumerate() {
+                let number = number as u64;
+                assert_eq!(store.commit(commit(number, round, round)).await.unwrap(), Version(round + 1));
+                for other in &stores {
+                    let found = marks(other.as_ref(), 3).await.unwrap();
+                    assert_eq!(found[number as usize], Some((round + 1, round)), "read through any");
+                }
+            }
+        }
+        let mut logs = Vec::new();
+        for store in &stores {
+            let end = store.log_now().await.unwrap();
+            let (mut after, mut all) = (begin, Vec::new());
+            while after < end {
+                let LogRead::Page { entries, .. } = store.read_log(after, 7).await.unwrap() else { panic!() };
+                after = entries.last().unwrap().position;
+                all.extend(entries);
+            }
+            logs.push(all);
+        }
+        assert_eq!(logs[0].len(), 90, "one in three rounds has none, one has one, one two");
+        assert!(logs[0].is_sorted_by_key(|entry| entry.position));
+        assert!(logs.iter().all(|log| *log == logs[0]));
+        // In the middle of it through any of them: from the streams as from what a process has read itself.
+        let middle = logs[0][40].position;
+        let late = Arc::new(Redis::open(&engine.place(), options.clone()).await.unwrap());
+        for store in stores.iter().chain([&late]) {
+            let LogRead::Page { entries, .. } = store.read_log(middle, 10).await.unwrap() else { panic!() };
+            assert_eq!(entries, logs[0][41..51]);
+        }
+    });
+}
+
+#[test]
+fn readers_that_run_beside_writers_miss_nothing_and_see_one_order() {
+    if is_missing() {
+        return;
+    }
+    const WRITES: u64 = 150;
+    let engine = Engine::cluster();
+    let options = apart();
+    let stores = several(&engine, &options, 3);
+    run(async {
+        let write = |store: Arc<Redis>, of: u64| async move {
+            for version in 0..WRITES {
+                store.commit(commit(of, version, 1)).await.unwrap();
+            }
+        };
+        let read = |store: Arc<Redis>| async move {
+            let (mut after, mut seen, mut end) = (Position(0), Vec::new(), store.log_end());
+            while seen.len() < 6 * WRITES as usize {
+                match store.read_log(after, 50).await.unwrap() {
+                    LogRead::Page { entries, .. } if entries.is_empty() => {
+                        end.wait_for(|end| *end > after).await.unwrap();
+                    }
+                    LogRead::Page { entries, .. } => {
+                        after = entries.last().unwrap().position;
+                        seen.extend(entries);
+                    }
+                    behind => panic!("{behind:?}"),
+                }
+            }
+            seen
+        };
+        let readers: Vec<_> = stores.iter().map(|store| runtime().spawn(read(store.clone()))).collect();
+        let writers: Vec<_> =
+            (0..6).map(|of| runtime().spawn(write(stores[of as usize % 3].clone(), of))).collect();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        let mut logs = Vec::new();
+        for reader in readers {
+            logs.push(reader.await.unwrap());
+        }
+        assert!(logs.iter().all(|log| *log == logs[0]), "the same for all");
+        assert!(logs[0].is_sorted_by_key(|entry| entry.position));
+        assert_eq!(logs[0].len(), 6 * WRITES as usize);
+    });
+}
+
+#[test]
+fn reading_650_users_of_a_cluster_is_a_round_trip_to_each_master_and_a_commit_is_one() {
+    if is_missing() {
+        return;
+    }
+    let engine = Engine::cluster();
+    let store = engine.open(apart());
+    run(async {
+        let users: Vec<UserKey> = (0..650).map(user).collect();
+        store.load(&users).await.unwrap();
+        let before = store.round_trips();
+        assert_eq!(store.load(&users).await.unwrap().len(), 650);
+        assert_eq!(store.round_trips()[0] - before[0], 3);
+        store.commit(commit(1, 0, 1)).await.unwrap();
+        let before = store.round_trips();
+        for version in 1..11 {
+            store.commit(commit(1, version, 1)).await.unwrap();
+        }
+        assert_eq!(store.round_trips()[1] - before[1], 10);
+    });
+}
+
+#[test]
+fn leases_are_shared_move_when_a_process_goes_and_keep_out_whoever_has_lost_one() {
+    if is_missing() {
+        return;
+    }
+    let engine = Engine::single();
+    let options = Options { buckets: Some(16), ..apart() };
+    let first = engine.open(options.clone());
+    let leases = first.leases().borrow().clone();
+    assert_eq!(leases.held().count(), 16, "alone with all");
+    let second = engine.open(options.clone());
+    let held = |store: &Redis| store.leases().borrow().held().count();
+    wait_for("a share", || held(&first) + held(&second) == 16 && held(&second) > 0 && held(&first) > 0);
+    let shared: Vec<u16> = first.leases().borrow().held().collect();
+    assert!(
+        second.leases().borrow().held().all(|bucket| !shared.contains(&bucket)),
+        "no bucket is with both"
+    );
+    assert_eq!(run(second.nodes()).unwrap().iter().filter(|node| node.lives).count(), 2);
+
+    // What has gone to the other is written under the old token in vain.
+    let gone = second.leases().borrow().held().next().unwrap();
+    let cursor = |shard: u16| Document {
+        kind: DocumentKind::DeliveryCursor,
+        key: shard.to_be_bytes().to_vec(),
+        body: Some(vec![1; 8]),
+    };
+    let stale = first.put_documents_under(gone, leases.token(gone).unwrap(), vec![cursor(gone)]);
+    assert!(matches!(run(stale), Err(StoreError::Conflict)));
+    assert_eq!(run(first.documents(DocumentKind::DeliveryCursor)).unwrap(), []);
+    let token = second.leases().borrow().token(gone).unwrap();
+    assert!(token > leases.token(gone).unwrap(), "each owner has a later one");
+    run(second.put_documents_under(gone, token, vec![cursor(gone)])).unwrap();
+
+    // One that is dropped without a word is missed soon.
+    drop(first);
+    wait_for("the rest", || held(&second) == 16);
+    wait_for("silence", || run(second.nodes()).unwrap().iter().filter(|node| node.lives).count() == 1);
+    run(second.close()).unwrap();
+    assert_eq!(
+        run(engine.open(options).nodes()).unwrap().len(),
+        2,
+        "one that lives, one that was never heard of again"
+    );
+}
+
+#[test]
+fn what_one_process_changes_of_documents_the_others_learn() {
+    if is_missing() {
+        return;
+    }
+    let engine = Engine::single();
+    let options = apart();
+    let (one, other) = (engine.open(options.clone()), engine.open(options));
+    run(async {
+        one.put_documents(vec![document("before", Some("x"))]).await.unwrap();
+        let mut seen = other.documents_seen().await.unwrap();
+        assert_eq!(other.document_changes(&mut seen).await.unwrap().documents, []);
+        let mut changed = other.documents_changed();
+        one.put_documents(vec![document("a", Some("1")), document("b", Some("2"))]).await.unwrap();
+        one.put_documents(vec![document("a", Some("3")), document("before", None)]).await.unwrap();
+        changed.wait_for(|count| *count >= 5).await.unwrap();
+        let mut changes = other.document_changes(&mut seen).await.unwrap();
+        changes.documents.sort_by(|a, b| a.key.cmp(&b.key));
+        assert!(changes.is_complete);
+        let expected = [document("a", Some("3")), document("b", Some("2")), document("before", None)];
+        assert_eq!(changes.documents, expected);
+        assert_eq!(other.document_changes(&mut seen).await.unwrap().documents, [], "once");
+        for _ in 0..3 {
+            let many = (0..3_000).map(|_| document("a", Some("4"))).collect::<Vec<_>>();
+            for some in many.chunks(1) {
+                one.put_documents(some.to_vec()).await.unwrap();
+            }
+        }
+        let changes = other.document_changes(&mut seen).await.unwrap();
+        assert!(!changes.is_complete || changes.documents == [document("a", Some("4"))]);
+    });
+}
+
+#[test]
+fn an_engine_that_may_lose_what_it_acknowledged_is_refused_unless_that_is_accepted() {
+    if is_missing() {
+        return;
+    }
+    let engine = Engine::single();
+    let open = |accept_loss| run(Redis::open(&engine.place(), Options { accept_loss, ..apart() }));
+    for (name, value, needed) in [
+        ("appendfsync", "everysec", Loss::Second),
+        ("appendfsync", "no", Loss::All),
+        ("appendonly", "no", Loss::All),
+    ] {
+        engine.servers[0].cli(&["CONFIG", "SET", name, value]);
+        for accepted in [Loss::None, Loss::Second, Loss::All] {
+            let outcome = open(accepted);
+            match accepted >= needed {
+                true => drop(outcome.unwrap()),
+                false => assert!(matches!(outcome, Err(OpenError::Unsafe(_))), "{name} {value}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_number_of_buckets_is_kept_and_checked() {
+    if is_missing() {
+        return;
+    }
+    let engine = Engine::single();
+    let options = Options { buckets: Some(7), ..apart() };
+    drop(engine.open(options.clone()));
+    let open = |buckets| run(Redis::open(&engine.place(), Options { buckets, ..options.clone() }));
+    assert!(open(None).is_ok() && open(Some(7)).is_ok());
+    for wrong in [Some(8), Some(0), Some(2_000)] {
+        assert!(matches!(open(wrong), Err(OpenError::Layout(_))), "{wrong:?}");
+    }
+}
+
+#[test]
+fn an_engine_that_went_back_is_noticed_and_its_log_goes_on_behind_what_was_lost() {
+    if is_missing() {
+        return;
+    }
+    let engine = Engine::single();
+    let store = engine.open(Options { buckets: Some(1), ..apart() });
+    run(async {
+        for version in 0..5 {
+            store.commit(commit(1, version, 1)).await.unwrap();
+        }
+        let end = store.log_now().await.unwrap();
+        assert_eq!(store.losses(), 0);
+        // As after a restart from an older file.
+        engine.servers[0].cli(&["FLUSHALL"]);
+        store.log_now().await.unwrap();
+        assert_eq!(store.losses(), 1);
+        store.commit(commit(1, 0, 1)).await.unwrap();
+        let later = store.log_now().await.unwrap();
+        assert!(later > end);
+        let LogRead::Page { entries, .. } = store.read_log(end, 10).await.unwrap() else { panic!() };
+        assert_eq!(entries.len(), 1, "whoever had read everything sees what is new");
+    });
+}
+
+#[test]
+fn a_full_engine_refuses_writes_and_serves_reads_until_there_is_room() {
+    if is_missing() {
+        return;
+    }
+    let engine = Engine::single();
+    let store = engine.open(apart());
+    run(async {
+        store.commit(commit(1, 0, 4)).await.unwrap();
+        engine.servers[0].cli(&["CONFIG", "SET", "maxmemory", "1mb"]);
+        let refused = store.commit(commit(1, 1, 4)).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        assert_eq!(marks(&store, 2).await.unwrap()[1], Some((1, 4)));
+        engine.servers[0].cli(&["CONFIG", "SET", "maxmemory", "0"]);
+        store.commit(commit(1, 1, 4)).await.unwrap();
+    });
+}
+
+#[test]
+fn what_is_not_retained_is_forgotten_and_a_reader_behind_it_is_told() {
+    if is_missing() {
+        return;
+    }
+    let engine = Engine::single();
+    let retention = Retention { entries: 20, ..Retention::default() };
+    let options = Options { buckets: Some(1), retention, ..apart() };
+    let store = engine.open(options.clone());
+    run(async {
+        for version in 0..60 {
+            store.commit(commit(1, version, 1)).await.unwrap();
+        }
+        let end = store.log_now().await.unwrap();
+        let late = Redis::open(&engine.place(), options).await.unwrap();
+        let LogRead::Behind { oldest, end: told } = late.read_log(Position(1), 5).await.unwrap() else {
+            panic!()
+        };
+        assert_eq!(told, end);
+        let LogRead::Page { entries, .. } = late.read_log(Position(oldest.0 - 1), 100).await.unwrap() else {
+            panic!()
+        };
+        assert!((20..=26).contains(&entries.len()), "{}", entries.len());
+        assert_eq!(entries.last().unwrap().position, end);
+        let _ = second(1);
+    });
+}
+
+#[test]
+fn a_user_who_may_do_only_what_is_needed_is_enough() {
+    if is_missing() {
+        return;
+    }
+    let engine = Engine::single();
+    let rules = "on >secret ~test-* resetchannels -@all +evalsha +eval +script|load +hset +hget +hmget +hsetnx +hdel \
+                 +hgetall +hscan +hincrby +zadd +zrem +zrange +zrangebyscore +xadd +xrange +xrevrange +xlen +xtrim +time \
+                 +info +config|get +wait +cluster|slots +ping";
+    let mut setuser = vec!["ACL", "SETUSER", "presenced"];
+    setuser.extend(rules.split_whitespace());
+    assert_eq!(engine.servers[0].cli(&setuser), "OK");
+    let mut place = engine.place();
+    (place.user, place.password) = (Some("presenced".to_owned()), Some("secret".to_owned()));
+    run(async {
+        let store = Redis::open(&place, apart()).await.unwrap();
+        store.commit(commit(1, 0, 1)).await.unwrap();
+        store.put_documents(vec![document("a", Some("1")), document("b", None)]).await.unwrap();
+        store.trim_log(second(1)).await.unwrap();
+        store.log_now().await.unwrap();
+        assert_eq!(store.documents(DocumentKind::DirectoryUser).await.unwrap().len(), 1);
+        store.close().await.unwrap();
+        place.password = Some("wrong".to_owned());
+        let refused = Redis::open(&place, apart()).await;
+        assert!(refused.is_err());
+    });
+}
+
+#[test]
+fn an_engine_behind_tls_is_believed_with_its_authority_alone_and_shown_a_certificate() {
+    if is_missing() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let made = std::process::Command::new("sh")
+        .args(["-ec", CERTIFICATES])
+        .current_dir(folder.path())
+        .output()
+        .expect("openssl is missing: install Debian's package openssl");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let read = |name: &str| Some(std::fs::read(folder.path().join(name)).unwrap());
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = Server::start(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &path("server.pem"),
+        "--tls-key-file",
+        &path("server.key"),
+        "--tls-ca-cert-file",
+        &path("ca.pem"),
+        "--tls-auth-clients",
+        "yes",
+    ]);
+    let mut place: Place = format!("rediss://127.0.0.1:{port}").parse().unwrap();
+    place.authority = read("ca.pem");
+    place.client_certificate = read("server.pem").zip(read("server.key"));
+    let works = |place: &Place| {
+        run(async {
+            let Ok(store) = Redis::open(place, apart()).await else { return false };
+            store.commit(commit(1, 0, 1)).await.unwrap();
+            true
+        })
+    };
+    assert!(works(&place));
+    assert!(!works(&Place { authority: read("other.pem"), ..place.clone() }), "another authority");
+    assert!(!works(&Place { client_certificate: None, ..place.clone() }), "no certificate to show");
+    drop(server);
+}
+
+/// An authority, a certificate of it for this machine, and another authority.
+const CERTIFICATES: &str = r#"
+key="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+for name in ca other; do openssl req -x509 $key -keyout $name.key -out $name.pem -days 30 -subj /CN=$name; done
+openssl req $key -keyout server.key -out server.csr -subj /CN=redis
+printf 'subjectAltName=IP:127.0.0.1\n' >server.ext
+openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile server.ext -out server.pem -days 30
+"#;
