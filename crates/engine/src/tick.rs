@@ -10,6 +10,9 @@ use crate::{Engine, EngineError};
 /// How many users one tick settles at most. Together they make one group in the store.
 pub const TICK_BATCH_MAX: usize = 1_024;
 
+/// How often a store that other processes use too is looked at for somebody who is due earlier than was known.
+const SHARED_LOOK: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// What a tick did, and when to call the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tick {
@@ -51,7 +54,11 @@ impl Engine {
     /// that.
     pub async fn until_due(&self, next_wake: Option<Timestamp>) {
         let earlier = self.earlier.notified();
-        let deadline = next_wake.unwrap_or(Timestamp::MAX);
+        let mut deadline = next_wake.unwrap_or(Timestamp::MAX);
+        if self.store.shared().is_some() {
+            // Others' commits tell nobody here.
+            deadline = deadline.min(self.clock.now().saturating_add(SHARED_LOOK).unwrap_or(Timestamp::MAX));
+        }
         self.planned.store(deadline.as_microsecond(), Ordering::SeqCst);
         // A commit between the tick and the line above found an older plan and may have told nobody: look once more.
         if !matches!(self.store.next_wake().await, Ok(wake) if wake.unwrap_or(Timestamp::MAX) >= deadline) {

@@ -16,13 +16,14 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 use identity::{Issuer, LastToken, Publisher, Verifier};
 use presence::{TenantId, UserId};
+use store::DocumentChanges;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::api::subscriptions::SubscriptionRules;
 use crate::api::{BodySource, Call, Facts, Visitor};
 use crate::dashboard::Dashboard;
-use crate::directory::Directory;
+use crate::directory::{Directory, after_changes};
 use crate::emulator::Emulator;
 use crate::feed::{FeedReply, POSITION_KEY_BYTES, PositionSeal};
 use crate::history::HistoryReaders;
@@ -168,6 +169,18 @@ impl App {
     /// Replaces users and applications. Requests in flight finish with the old ones.
     pub fn replace_directory(&self, directory: Directory) {
         self.directory.store(Arc::new(directory));
+    }
+
+    /// Takes over what other processes have changed of the directory.
+    pub(crate) async fn follow_directory(&self, declared: &Directory, changes: DocumentChanges) {
+        let _turn = self.directory_change.lock().await;
+        let before = self.directory().clone();
+        match after_changes(&before, declared, &changes, self.engine.store().as_ref()).await {
+            Ok(directory) => self.replace_directory(directory),
+            Err(error) => {
+                tracing::warn!(%error, "what other nodes have changed of the directory is of no use here");
+            }
+        }
     }
 
     /// Whether a caller may do this to `target`, in the server's profile.

@@ -15,7 +15,7 @@ use identity::{Application, IssuerSettings};
 use jiff::tz::TimeZone;
 use presence::{AppId, TenantId, UserId, UserKey};
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
-use store::{Store, StoreError};
+use store::{DocumentChanges, DocumentKind, Store, StoreError};
 
 use by_id::UsersById;
 
@@ -23,6 +23,7 @@ pub use kept::{
     KeptApplication, KeptSecret, KeptTenant, drop_application, drop_tenant, drop_user, imported_users,
     keep_application, keep_tenant, keep_users, kept_applications, kept_tenants,
 };
+pub(crate) use kept::{changed_user, is_of_directory};
 
 /// Users of one tenant at most. Ours: about half a gigabyte of memory.
 pub const USERS_PER_TENANT_MAX: usize = 1_000_000;
@@ -271,6 +272,45 @@ pub async fn with_kept(mut directory: Directory, store: &dyn Store) -> Result<Di
     Ok(directory)
 }
 
+/// A directory after other processes have changed what is kept of it. `declared` is the one without what is kept.
+///
+/// # Errors
+/// [`WithKeptError`].
+pub(crate) async fn after_changes(
+    directory: &Directory,
+    declared: &Directory,
+    changes: &DocumentChanges,
+    store: &dyn Store,
+) -> Result<Directory, WithKeptError> {
+    let mut of_directory = changes.documents.iter().filter(|document| is_of_directory(document));
+    if !changes.is_complete
+        || of_directory.clone().any(|document| document.kind != DocumentKind::DirectoryUser)
+    {
+        return with_kept(declared.clone(), store).await;
+    }
+    // Users come and go one by one, and there may be very many: only what has changed is touched.
+    let mut directory = directory.clone();
+    let mut put: HashMap<TenantId, Vec<User>> = HashMap::new();
+    of_directory.try_for_each(|document| {
+        let (id, user, now) = changed_user(document)?;
+        let Some(tenant) = directory.tenants.get_mut(&id) else { return Ok::<_, StoreError>(()) };
+        match now {
+            Some(now) => put.entry(id).or_default().push(now),
+            None if tenant.origin_of_user(user) == Origin::Kept => {
+                *tenant = Arc::new(tenant.without_user(user));
+            }
+            None => {}
+        }
+        Ok(())
+    })?;
+    for (id, users) in put {
+        if let Some(tenant) = directory.tenants.get_mut(&id) {
+            *tenant = Arc::new(tenant.with_users(users)?);
+        }
+    }
+    Ok(directory)
+}
+
 /// Why what is kept cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum WithKeptError {
@@ -462,6 +502,32 @@ mod tests {
         let one = started.elapsed() / 100;
         assert!(one * 100 < all, "one change takes {one:?}, all users {all:?}");
         assert_eq!(tenant.users().len(), 20_100);
+    }
+
+    #[tokio::test]
+    async fn what_another_node_changes_is_followed() {
+        let store = store::Memory::default();
+        let id = TenantId::from_u128(7);
+        let mut declared = Directory::default();
+        declared.insert(id, Tenant::new(vec![], HashMap::new(), [user(9, "declared")]).unwrap());
+        keep_users(&store, id, &[user(1, "ada"), user(2, "zoe")]).await.unwrap();
+        let before = with_kept(declared.clone(), &store).await.unwrap();
+        keep_users(&store, id, &[user(1, "eva")]).await.unwrap();
+        drop_user(&store, id, UserId::from_u128(2)).await.unwrap();
+        let documents = store.documents(DocumentKind::DirectoryUser).await.unwrap();
+        let gone = store::Document {
+            key: [7_u128.to_be_bytes(), 2_u128.to_be_bytes()].concat(),
+            body: None,
+            ..documents[0].clone()
+        };
+        for is_complete in [true, false] {
+            let documents = [documents.clone(), vec![gone.clone()]].concat();
+            let changes = DocumentChanges { documents, is_complete };
+            let after = after_changes(&before, &declared, &changes, &store).await.unwrap();
+            let names: Vec<_> =
+                after.tenants[&id].users().map(|user| user.user_principal_name.clone()).collect();
+            assert_eq!(names, ["eva@x.example", "declared@x.example"]);
+        }
     }
 
     #[tokio::test]

@@ -7,10 +7,12 @@ use std::time::Duration;
 use engine::Engine;
 use engine::notify::{Notifier, Sink};
 use identity::KeySet;
+use store::DocumentsSeen;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::app::App;
+use crate::directory::{Directory, is_of_directory};
 use crate::mqtt::Bridge;
 use crate::trace::Tracer;
 use crate::trace::export::{self, Collector, Queue};
@@ -181,6 +183,64 @@ async fn keys_of(app: Arc<App>, provider: Arc<Provider>) {
             () = tokio::time::sleep(wait) => {}
             _ = asked.changed() => {}
         }
+    }
+}
+
+/// Follows what other processes change of the directory, until `stop` turns true; does nothing in a store of one's own.
+/// `declared` is the directory without what is kept, `seen` what was known when it was read.
+pub async fn directory(
+    app: Arc<App>,
+    declared: Directory,
+    mut seen: DocumentsSeen,
+    mut stop: watch::Receiver<bool>,
+) {
+    let follow = async {
+        let store = app.engine.store();
+        let Some(shared) = store.shared() else { return std::future::pending().await };
+        let mut changed = shared.documents_changed();
+        loop {
+            if *changed.borrow_and_update() > seen.total() {
+                match shared.document_changes(&mut seen).await {
+                    Ok(changes) if !changes.is_complete || changes.documents.iter().any(is_of_directory) => {
+                        app.follow_directory(&declared, changes).await;
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "what other nodes have changed of the directory cannot be read");
+                        tokio::time::sleep(TICK_RETRY).await;
+                        continue;
+                    }
+                }
+            }
+            if changed.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = follow => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+/// Says whose turn it is, as the first shard's lease comes and goes, until `stop` turns true.
+pub async fn turn(
+    mut leases: watch::Receiver<Arc<store::redis::Leases>>,
+    give: watch::Sender<bool>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let follow = async {
+        loop {
+            let is_ours = leases.borrow_and_update().has(0);
+            give.send_if_modified(|turn| std::mem::replace(turn, is_ours) != is_ours);
+            if leases.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = follow => {}
+        _ = stop.wait_for(|stop| *stop) => {}
     }
 }
 

@@ -12,6 +12,7 @@ mod health;
 mod lifecycle;
 mod queue;
 mod retry;
+mod share;
 mod subscribe;
 mod subscription;
 
@@ -285,6 +286,8 @@ pub struct Notifier {
     pumping: tokio::sync::Mutex<()>,
     saving: tokio::sync::Mutex<Saved>,
     changed: Notify,
+    /// What is known of a store that other processes use too.
+    following: tokio::sync::Mutex<share::Following>,
 }
 
 /// What is kept of cursors and lifecycle events.
@@ -315,6 +318,33 @@ impl Saved {
     }
 }
 
+/// The cursors of a store.
+#[derive(Default)]
+struct Cursors {
+    /// The one that counts for every subscription without one of its own.
+    common: Option<Position>,
+    /// The same for one shard, where shards are shared.
+    of_shard: std::collections::HashMap<u16, Position>,
+    own: std::collections::HashMap<SubscriptionId, Position>,
+}
+
+impl Cursors {
+    async fn read(store: &dyn Store) -> Result<Self, EngineError> {
+        let mut cursors = Self::default();
+        for Document { key, body, .. } in store.documents(DocumentKind::DeliveryCursor).await? {
+            let position = body.and_then(|body| body.try_into().ok()).map(u64::from_be_bytes).map(Position);
+            let position = position.ok_or_else(|| damaged("a delivery cursor"))?;
+            match (Uuid::from_slice(&key), <[u8; 2]>::try_from(&key[..])) {
+                (Ok(id), _) => drop(cursors.own.insert(SubscriptionId(id), position)),
+                (_, Ok(shard)) => drop(cursors.of_shard.insert(u16::from_be_bytes(shard), position)),
+                _ if key.is_empty() => cursors.common = Some(position),
+                _ => return Err(damaged("a delivery cursor")),
+            }
+        }
+        Ok(cursors)
+    }
+}
+
 const TURNS: usize = 64;
 /// The key of the cursor that counts for every subscription without one of its own.
 const COMMON_CURSOR: &[u8] = b"";
@@ -331,24 +361,25 @@ impl Notifier {
         settings: DeliverySettings,
     ) -> Result<Self, EngineError> {
         let mut queue = Queue::new(settings);
+        let mut following = share::Following::default();
+        if let Some(shared) = store.shared() {
+            following.seen = shared.documents_seen().await?;
+        }
+        let cursors = Cursors::read(store.as_ref()).await?;
+        // In a shared store no subscription is this process's yet: it takes over those of its shards in the first pump.
+        let is_ours = store.shared().is_none();
         let mut saved = Saved::default();
-        let mut cursors = std::collections::HashMap::new();
-        for Document { key, body, .. } in store.documents(DocumentKind::DeliveryCursor).await? {
-            let position = body.and_then(|body| body.try_into().ok()).map(u64::from_be_bytes).map(Position);
-            let (Some(position), true) = (position, key.is_empty() || key.len() == 16) else {
-                return Err(damaged("a delivery cursor"));
-            };
-            match Uuid::from_slice(&key) {
-                Ok(id) => {
-                    saved.lagging.insert(SubscriptionId(id));
-                    cursors.insert(SubscriptionId(id), position);
-                }
-                Err(_) => saved.read = Some(position),
-            }
+        if is_ours {
+            saved.read = cursors.common;
+            saved.lagging.extend(cursors.own.keys());
         }
         let now = clock.now();
         let mut events = Vec::new();
-        for document in store.documents(DocumentKind::LifecycleEvent).await? {
+        let kept_events = match is_ours {
+            true => store.documents(DocumentKind::LifecycleEvent).await?,
+            false => Vec::new(),
+        };
+        for document in kept_events {
             match Kept::from_document(&document).ok_or_else(|| damaged("a lifecycle event"))? {
                 Kept::FiredUntil(at) => saved.fired_until = Some(at),
                 Kept::Event { key, subscription } => {
@@ -358,20 +389,22 @@ impl Notifier {
             }
         }
         queue.fired_until = Some(saved.fired_until.unwrap_or(Timestamp::MIN));
-        let end = *store.log_end().borrow();
+        let end = store.log_now().await?;
         let mut read = end;
         for document in store.documents(DocumentKind::Subscription).await? {
             let subscription =
                 Subscription::from_document(&document).ok_or_else(|| damaged("a subscription"))?;
             let id = subscription.id;
-            if subscription.is_expired(now) {
+            if subscription.is_expired(now) && is_ours {
                 queue.ended.push(id);
                 continue;
             }
-            let kept = cursors.get(&id).copied().or(saved.read).unwrap_or_default();
+            let kept = cursors.own.get(&id).copied().or(saved.read).unwrap_or_default();
             let from = kept.max(subscription.created_after);
-            read = read.min(from);
-            queue.insert(subscription, from, true, now);
+            if is_ours {
+                read = read.min(from);
+            }
+            queue.insert(subscription, from, true, is_ours, now);
         }
         for (key, subscription) in events {
             let of = queue.feeds.get(&key.subscription).map(|feed| Arc::clone(&feed.subscription));
@@ -390,6 +423,7 @@ impl Notifier {
             pumping: tokio::sync::Mutex::default(),
             saving: tokio::sync::Mutex::new(saved),
             changed: Notify::new(),
+            following: tokio::sync::Mutex::new(following),
         })
     }
 
@@ -399,6 +433,7 @@ impl Notifier {
     /// [`EngineError::Store`]; nothing has been skipped then.
     pub async fn pump(&self) -> Result<bool, EngineError> {
         let _turn = self.pumping.lock().await;
+        self.share().await?;
         let read = self.queue.lock().read;
         let found = self.store.read_log(read, LOG_READ_MAX).await?;
         let now = self.clock.now();
@@ -453,7 +488,7 @@ impl Notifier {
             }
         });
         let due = self.clock.sleep_until(next_wake.unwrap_or(Timestamp::MAX));
-        let changes = Box::pin(self.changed.notified());
+        let changes = Box::pin(select(Box::pin(self.changed.notified()), Box::pin(self.others_move())));
         match select(select(grows, changes), due).await {
             Either::Left(_) | Either::Right(_) => {}
         }
@@ -466,6 +501,9 @@ impl Notifier {
     /// [`EngineError::Store`]; the next call writes it.
     pub async fn save(&self) -> Result<bool, EngineError> {
         let mut saved = self.saving.lock().await;
+        if let Some(shared) = self.store.shared() {
+            return self.save_shares(shared, &mut saved).await;
+        }
         let (read, moved, ended, lifecycle, fired_until, mut documents) = {
             let mut queue = self.queue.lock();
             let (moved, ended) = (std::mem::take(&mut queue.moved), std::mem::take(&mut queue.ended));

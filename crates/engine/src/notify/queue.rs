@@ -53,10 +53,15 @@ pub(super) struct Queue {
     counter: u64,
 }
 
+/// How far back an adopted subscription's reminders are looked for: longer than it takes to take one over.
+const TAKEOVER: Duration = Duration::from_secs(60);
+
 pub(super) struct Feed {
     pub(super) subscription: Arc<Subscription>,
     /// Whether it is durable. What comes before that is held.
     is_active: bool,
+    /// Whether this process delivers it. It is known all the same if another one does.
+    pub(super) is_ours: bool,
     /// Changes up to here are done or were never its own.
     from: Position,
     outstanding: BTreeSet<Position>,
@@ -130,6 +135,7 @@ impl Queue {
         subscription: Subscription,
         from: Position,
         is_active: bool,
+        is_ours: bool,
         now: Timestamp,
     ) {
         let id = subscription.id;
@@ -140,6 +146,7 @@ impl Queue {
         let feed = Feed {
             subscription: Arc::new(subscription),
             is_active,
+            is_ours,
             from,
             outstanding: BTreeSet::new(),
             held: VecDeque::new(),
@@ -202,6 +209,56 @@ impl Queue {
         }
     }
 
+    /// Another process delivers it from now on: what is waiting is its business.
+    pub(super) fn disown(&mut self, id: SubscriptionId, now: Timestamp) {
+        let Some(feed) = self.feeds.get_mut(&id) else { return };
+        feed.is_ours = false;
+        feed.outstanding.clear();
+        feed.held.clear();
+        feed.is_moving = false;
+        self.moved.remove(&id);
+        let url = Arc::<str>::from(feed.subscription.notification_url.as_str());
+        if let Some(target) = self.targets.get_mut(&url) {
+            target.forget(id);
+        }
+        self.schedule(&url);
+        self.set_timer(id, now);
+    }
+
+    /// Another process tells this event: it has it from the store.
+    pub(super) fn let_go(&mut self, key: LifecycleKey) {
+        let Some(subscription) = self.lifecycle.remove(&key) else { return };
+        self.lifecycle_moved.remove(&key);
+        let Some(url) = &subscription.lifecycle_notification_url else { return };
+        let url = Arc::<str>::from(url.as_str());
+        if let Some(target) = self.targets.get_mut(&url) {
+            target.pending.retain(|_, item| item.lifecycle_key() != Some(key));
+        }
+        self.schedule(&url);
+    }
+
+    /// This process delivers it from now on, what comes after `from`. It is held until [`settle`](Self::settle).
+    pub(super) fn adopt(&mut self, id: SubscriptionId, from: Position, now: Timestamp) {
+        let Some(feed) = self.feeds.get_mut(&id) else { return };
+        (feed.is_ours, feed.is_moving, feed.from) = (true, true, from);
+        self.moved.insert(id);
+        // A reminder that came up while nobody had it is not left out; twice, it has the same id.
+        self.set_timer(id, now.saturating_sub(TAKEOVER).unwrap_or(now));
+    }
+
+    /// What was held while an adopted subscription was caught up with goes.
+    pub(super) fn settle(&mut self, id: SubscriptionId, now: Timestamp) {
+        if let Some(feed) = self.feeds.get_mut(&id) {
+            feed.is_moving = feed.posts > 0;
+            self.release(id, now);
+        }
+    }
+
+    /// Tells a feed that something before its time was not delivered.
+    pub(super) fn missed(&mut self, id: SubscriptionId, now: Timestamp) {
+        self.miss(id, now);
+    }
+
     /// Takes a subscription's place with a changed one of the same id and users.
     pub(super) fn replace(&mut self, subscription: Subscription, now: Timestamp) {
         let id = subscription.id;
@@ -257,6 +314,18 @@ impl Queue {
         }
     }
 
+    /// Hands an entry to those of some feeds that it concerns.
+    pub(super) fn take_for(&mut self, entry: &LogEntry, ids: &BTreeSet<SubscriptionId>, now: Timestamp) {
+        if !entry.change.is_pair_changed {
+            return;
+        }
+        for id in self.by_user.get(&entry.user).cloned().unwrap_or_default() {
+            if ids.contains(&id) {
+                self.feed(id, entry.position, entry.user, entry.change, now);
+            }
+        }
+    }
+
     /// Hands an entry to one feed, unless it had it.
     pub(super) fn feed(
         &mut self,
@@ -267,7 +336,9 @@ impl Queue {
         now: Timestamp,
     ) {
         let newest_only = self.settings.backlog == Backlog::Newest;
-        let Some(feed) = self.feeds.get_mut(&id).filter(|feed| position > feed.from) else { return };
+        let Some(feed) = self.feeds.get_mut(&id).filter(|feed| feed.is_ours && position > feed.from) else {
+            return;
+        };
         if feed.subscription.is_expired(now) || !feed.outstanding.insert(position) {
             return;
         }
@@ -294,7 +365,7 @@ impl Queue {
     /// A part of the log that was not read is no longer retained: every feed that had not passed it is told.
     pub(super) fn skip_to(&mut self, oldest: Position, now: Timestamp) {
         self.read = self.read.max(Position(oldest.0.saturating_sub(1)));
-        let behind = self.feeds.iter().filter(|(_, feed)| feed.from.0 + 1 < oldest.0);
+        let behind = self.feeds.iter().filter(|(_, feed)| feed.is_ours && feed.from.0 + 1 < oldest.0);
         let mut behind: Vec<_> = behind.map(|(id, _)| *id).collect();
         behind.sort_unstable();
         for id in behind {
@@ -629,6 +700,9 @@ impl Queue {
         let Some(feed) = self.feeds.get_mut(&id) else { return };
         if let Some(old) = feed.timer.take() {
             self.timers.remove(&(old, id));
+        }
+        if !feed.is_ours {
+            return;
         }
         feed.timer = feed.subscription.next_event(after).map(|(at, _)| at);
         // What has already ended is noticed at once.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use presence::{AppId, TenantId, Timestamp, UserId};
-use store::{LOG_READ_MAX, LogRead, Position, StoreError};
+use store::{DocumentKind, LOG_READ_MAX, LogRead, Position, StoreError};
 
 use super::{
     Certificate, LifecycleEvent, LifecycleKey, Notice, Notifier, Subscription, SubscriptionId, TURNS,
@@ -77,7 +77,13 @@ impl Notifier {
             return Err(SubscribeError::TooManyUsers);
         }
         let id = subscription.id;
-        let document = {
+        self.fresh().await?;
+        // With everything that was committed before: it is not for this subscription.
+        let created_after = self.store.log_now().await?;
+        let is_ours = self.store.shared().is_none_or(|shared| {
+            shared.leases().borrow().has(shared.shard_of(DocumentKind::Subscription, id.0.as_bytes()))
+        });
+        let documents = {
             let now = self.clock.now();
             let mut queue = self.queue.lock();
             let owner = (subscription.tenant, subscription.app);
@@ -96,22 +102,32 @@ impl Notifier {
                 return Err(SubscribeError::QuotaExceeded { limit: quota.per_app_and_tenant });
             }
             // Never behind what the pump has read: nothing between is lost, and nothing before is seen.
-            subscription.created_after = *self.store.log_end().borrow();
-            let document = subscription.to_document();
+            subscription.created_after = created_after.max(*self.store.log_end().borrow());
+            let mut documents = vec![subscription.to_document()];
             let from = subscription.created_after;
+            if self.store.shared().is_some() {
+                // Whoever delivers its shard may be further and not know it yet: a cursor of its own says where it begins.
+                documents.push(cursor_document(id.0.as_bytes(), Some(from)));
+            }
             // In its place before it is durable, so that the quota holds and no change slips by; nothing is posted yet.
-            queue.insert(subscription, from, false, now);
-            document
+            queue.insert(subscription, from, false, is_ours, now);
+            documents
         };
-        if let Err(error) = self.store.put_documents(vec![document]).await {
+        if let Err(error) = self.store.put_documents(documents).await {
             let mut queue = self.queue.lock();
             queue.remove(id);
             // It may have been kept all the same.
             queue.ended.push(id);
             return Err(error.into());
         }
+        if self.store.shared().is_some() {
+            self.saving.lock().await.lagging.insert(id);
+        }
         let mut queue = self.queue.lock();
         queue.activate(id, self.clock.now());
+        if is_ours {
+            queue.moved.insert(id);
+        }
         let created = queue.feeds.get(&id).map(|feed| Arc::clone(&feed.subscription));
         drop(queue);
         self.changed.notify_one();
@@ -163,6 +179,7 @@ impl Notifier {
         id: SubscriptionId,
         renewal: Renewal,
     ) -> Result<Arc<Subscription>, SubscribeError> {
+        self.fresh().await?;
         let _turn = self.turns[id.0.as_u128() as usize % TURNS].lock().await;
         let mut subscription = (*self.get(id).ok_or(SubscribeError::NotFound)?).clone();
         let Renewal { expires_at, notification_url, certificate, token_expires_at } = renewal;
@@ -224,7 +241,13 @@ impl Notifier {
     pub async fn replay(&self, id: SubscriptionId, from: Position) -> Result<u64, SubscribeError> {
         let _turn = self.pumping.lock().await;
         let subscription = self.get(id).ok_or(SubscribeError::NotFound)?;
-        let read = self.queue.lock().read;
+        let (read, is_ours) = {
+            let queue = self.queue.lock();
+            (queue.read, queue.feeds.get(&id).is_none_or(|feed| feed.is_ours))
+        };
+        if !is_ours {
+            return Err(StoreError::Unavailable("another node delivers this subscription".to_owned()).into());
+        }
         let mut after = from.max(subscription.created_after);
         let mut entries = Vec::new();
         let mut looked = 0;
@@ -262,6 +285,7 @@ impl Notifier {
         id: SubscriptionId,
         told: Option<LifecycleKey>,
     ) -> Result<Arc<Subscription>, SubscribeError> {
+        self.fresh().await?;
         let _turn = self.turns[id.0.as_u128() as usize % TURNS].lock().await;
         let subscription = self.get(id).ok_or(SubscribeError::NotFound)?;
         // Under the same lock as the cursors: one that is written later would stay for good.

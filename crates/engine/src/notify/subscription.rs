@@ -120,6 +120,13 @@ impl Subscription {
         events.map(|(at, event, _)| (at, event)).min_by_key(|(at, _)| *at)
     }
 
+    /// A kept subscription as it is to be kept in a store whose log ends at `end`: it sees what comes after that. `None` when
+    /// the document is none that can be read.
+    pub fn moved_to(document: &Document, end: Position) -> Option<Document> {
+        let subscription = Self::from_document(document)?;
+        Some(Self { created_after: end, ..subscription }.to_document())
+    }
+
     pub(super) fn to_document(&self) -> Document {
         let body = postcard::to_extend(&StoredV1::from(self), vec![FORMAT_1]).unwrap_or_default();
         Document { body: Some(body), ..self.deletion() }

@@ -25,7 +25,7 @@ struct Replay {
 
 impl App {
     /// `GET subscriptions`: all of the tenant, page by page.
-    pub(super) fn all_subscriptions(
+    pub(super) async fn all_subscriptions(
         &self,
         request: &Request<'_>,
         tenant: TenantId,
@@ -34,6 +34,7 @@ impl App {
         let query = Query::parse(request.head.uri.query().unwrap_or_default())?;
         let after = query.pairs().find(|(name, _)| *name == "after").map(|(_, id)| Uuid::parse_str(id));
         let after = after.transpose().map_err(|_| GraphError::invalid_argument("after is not a GUID."))?;
+        self.notifier.fresh().await?;
         let page = self.notifier.list_all(Some(tenant), after.map(SubscriptionId), PAGE_MAX);
         let next = page.last().filter(|_| page.len() == PAGE_MAX).map(|last| last.id.0.to_string());
         let value: Vec<Value> = page.iter().map(|subscription| self.show(subscription)).collect();

@@ -84,7 +84,7 @@ impl App {
             ["applications"] => self.all_applications(request, tenant).await,
             ["applications", id] => self.one_application(request, tenant, id).await,
             ["applications", id, "secrets"] => self.rotate_secret(request, tenant, id).await,
-            ["subscriptions"] => self.all_subscriptions(request, tenant),
+            ["subscriptions"] => self.all_subscriptions(request, tenant).await,
             ["subscriptions", id] => self.one_subscription(request, tenant, id).await,
             ["subscriptions", id, "deliveries"] => self.deliveries(request, tenant, id),
             ["subscriptions", id, "replay"] => self.replay(request, tenant, id).await,

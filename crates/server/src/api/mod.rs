@@ -255,8 +255,8 @@ impl App {
             O::GetPhoto | O::GetPhotoContent => self.get_photo(visitor, &request),
             // Rare, and long: kept out of what every request has to carry.
             O::CreateSubscription => Box::pin(self.create_subscription(visitor, &request)).await,
-            O::ListSubscriptions => self.list_subscriptions(visitor, &request),
-            O::GetSubscription => self.get_subscription(visitor, &request),
+            O::ListSubscriptions => Box::pin(self.list_subscriptions(visitor, &request)).await,
+            O::GetSubscription => Box::pin(self.get_subscription(visitor, &request)).await,
             O::UpdateSubscription => Box::pin(self.update_subscription(visitor, &request)).await,
             O::DeleteSubscription => Box::pin(self.delete_subscription(visitor, &request)).await,
             O::ReauthorizeSubscription => Box::pin(self.reauthorize_subscription(visitor, &request)).await,

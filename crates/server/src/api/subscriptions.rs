@@ -99,7 +99,7 @@ impl App {
     }
 
     /// `GET /subscriptions`: those of the caller's application, for the same user or for itself.
-    pub(super) fn list_subscriptions(
+    pub(super) async fn list_subscriptions(
         &self,
         visitor: Visitor,
         request: &Request<'_>,
@@ -111,6 +111,7 @@ impl App {
             id.map_err(|_| GraphError::bad_request("The $skiptoken is not one of this service."))
         });
         let after = after.transpose()?;
+        self.notifier.fresh().await?;
         let mut all = self.notifier.list(visitor.tenant, visitor.app, visitor.user());
         all.retain(|subscription| after.is_none_or(|after| subscription.id.0 > after));
         all.sort_unstable_by_key(|subscription| subscription.id);
@@ -124,8 +125,12 @@ impl App {
     }
 
     /// `GET /subscriptions/{id}`.
-    pub(super) fn get_subscription(&self, visitor: Visitor, request: &Request<'_>) -> Result<Reply, Refusal> {
-        Ok(one(request, &*self.own_subscription(visitor, request)?))
+    pub(super) async fn get_subscription(
+        &self,
+        visitor: Visitor,
+        request: &Request<'_>,
+    ) -> Result<Reply, Refusal> {
+        Ok(one(request, &*self.own_subscription(visitor, request).await?))
     }
 
     /// `PATCH /subscriptions/{id}`.
@@ -135,7 +140,7 @@ impl App {
         request: &Request<'_>,
     ) -> Result<Reply, Refusal> {
         let asked = wire::update(request.json(), self.engine.clock().now(), &self.subscription_rules.wire)?;
-        let subscription = self.own_subscription(visitor, request)?;
+        let subscription = self.own_subscription(visitor, request).await?;
         self.authorize(request.operation, &visitor.grant, None)?;
         let certificate = asked.encryption.map(certificate).transpose()?;
         if let Some(url) =
@@ -158,7 +163,7 @@ impl App {
         visitor: Visitor,
         request: &Request<'_>,
     ) -> Result<Reply, Refusal> {
-        let subscription = self.own_subscription(visitor, request)?;
+        let subscription = self.own_subscription(visitor, request).await?;
         self.authorize(request.operation, &visitor.grant, None)?;
         self.notifier.reauthorize(subscription.id, self.token_expires_at(visitor)).await?;
         Ok(Reply { status: StatusCode::NO_CONTENT, ..Reply::empty() })
@@ -170,17 +175,19 @@ impl App {
         visitor: Visitor,
         request: &Request<'_>,
     ) -> Result<Reply, Refusal> {
-        let subscription = self.own_subscription(visitor, request)?;
+        let subscription = self.own_subscription(visitor, request).await?;
         self.notifier.delete(subscription.id).await?;
         Ok(Reply { status: StatusCode::NO_CONTENT, ..Reply::empty() })
     }
 
     /// The subscription that is meant, if it is the caller's; anybody else's is not there (§3).
-    fn own_subscription(
+    async fn own_subscription(
         &self,
         visitor: Visitor,
         request: &Request<'_>,
-    ) -> Result<Arc<Subscription>, GraphError> {
+    ) -> Result<Arc<Subscription>, Refusal> {
+        // Another node may have created or changed it a moment ago.
+        self.notifier.fresh().await?;
         let id = request.route.subscription.as_deref().and_then(|id| Uuid::parse_str(id).ok());
         let found = id.and_then(|id| self.notifier.get(SubscriptionId(id)));
         let own = found.filter(|subscription| {
@@ -188,7 +195,7 @@ impl App {
                 && subscription.app == visitor.app
                 && subscription.delegated == visitor.user()
         });
-        own.ok_or_else(GraphError::subscription_not_found)
+        own.ok_or_else(|| GraphError::subscription_not_found().into())
     }
 
     /// When the caller's token ends by the engine's clock: tokens live by the machine's.

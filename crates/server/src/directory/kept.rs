@@ -137,6 +137,23 @@ pub async fn imported_users(store: &dyn Store) -> Result<Vec<(TenantId, User)>, 
     documents.iter().map(|document| Ok((tenant_of(document)?, body_of(document)?))).collect()
 }
 
+/// Whether a document is a part of the directory.
+pub(crate) fn is_of_directory(document: &Document) -> bool {
+    use DocumentKind::{Application, DirectoryUser, TenantSettings};
+    matches!(document.kind, DirectoryUser | Application | TenantSettings)
+}
+
+/// A user's document, read: whose, and the user, or none if it was dropped.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] for a document that is not a user.
+pub(crate) fn changed_user(document: &Document) -> Result<(TenantId, UserId, Option<User>), StoreError> {
+    let id = document.key.get(16..).and_then(|id| <[u8; 16]>::try_from(id).ok());
+    let id = UserId::from_u128(u128::from_be_bytes(id.ok_or_else(|| damaged("a key of the wrong length"))?));
+    let user = document.body.as_ref().map(|_| body_of(document)).transpose()?;
+    Ok((tenant_of(document)?, id, user))
+}
+
 /// Keeps imported users.
 ///
 /// # Errors

@@ -28,8 +28,13 @@ pub(super) async fn reply(mut feed: Feed, wait: Duration) -> Result<Reply, Refus
     let mut changes = Vec::new();
     let deadline = tokio::time::Instant::now() + wait;
     while changes.len() < FEED_PAGE_MAX {
+        // What is there already comes however long the store takes to say so.
+        if feed.page.is_empty() && feed.turn_page().await?.is_some() {
+            return Err(GraphError::resync_required().into());
+        }
         // Once there is something, only what is there already is added to it.
-        let until = if changes.is_empty() { deadline } else { tokio::time::Instant::now() };
+        let waits = changes.is_empty() && feed.page.is_empty();
+        let until = if waits { deadline } else { tokio::time::Instant::now() };
         match tokio::time::timeout_at(until, feed.next()).await {
             Ok(Some(Event::Change { body, .. })) => changes.push(body),
             Ok(Some(Event::Heartbeat)) => {}

@@ -283,7 +283,7 @@ impl App {
         }
         let (visitor, wanted) = self.watcher(head, facts).await?;
         // The end is taken before anything of the snapshot is read: what changes meanwhile is told after it.
-        let end = *self.engine.store().log_end().borrow();
+        let end = self.engine.store().log_now().await.map_err(EngineError::from)?;
         if resource == "changes" {
             let query = Query::parse(head.uri.query().unwrap_or_default())?;
             let wait = changes::wait(&query)?;

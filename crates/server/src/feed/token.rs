@@ -29,7 +29,10 @@ pub async fn position_key(store: &dyn Store) -> Result<[u8; POSITION_KEY_BYTES],
     let document =
         Document { kind: DocumentKind::Secret, key: DOCUMENT_KEY.to_vec(), body: Some(key.to_vec()) };
     store.put_documents(vec![document]).await?;
-    Ok(key)
+    // Another node may have made one at the same moment, and been first.
+    let kept = store.documents(DocumentKind::Secret).await?;
+    let kept = kept.into_iter().find(|document| document.key == DOCUMENT_KEY).and_then(|found| found.body);
+    Ok(kept.and_then(|body| body.try_into().ok()).unwrap_or(key))
 }
 
 /// Under which the store keeps the key.

@@ -236,6 +236,16 @@ impl Reading {
                 std::iter::once((ALONE, commits)),
             )?;
         }
+        if let Some(shared) = store.shared() {
+            let held = shared.leases().borrow().held().count() as u64;
+            page.gauge("presenced_nodes", "Nodes that share the store and live", shared.living())?;
+            page.gauge("presenced_leases", "Buckets whose work this node does", held)?;
+            page.counter(
+                "presenced_store_losses",
+                "Times that a bucket of the store was found to have lost what it had acknowledged",
+                shared.losses(),
+            )?;
+        }
         let Some(status) = store.status() else { return Ok(()) };
         page.counter(
             "presenced_store_groups",

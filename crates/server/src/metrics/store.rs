@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use presence::{Timestamp, UserKey};
 use store::{
-    Commit, Document, DocumentKind, LogRead, Position, Status, Store, StoreError, Stored, Version, Visit,
+    Commit, Document, DocumentKind, LogRead, Position, Shared, Status, Store, StoreError, Stored, Version,
+    Visit,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -96,6 +97,10 @@ impl Store for MeasuredStore {
         self.inner.log_end()
     }
 
+    async fn log_now(&self) -> Result<Position, StoreError> {
+        self.inner.log_now().await
+    }
+
     async fn trim_log(&self, now: Timestamp) -> Result<(), StoreError> {
         self.inner.trim_log(now).await
     }
@@ -106,6 +111,10 @@ impl Store for MeasuredStore {
 
     async fn put_documents(&self, documents: Vec<Document>) -> Result<(), StoreError> {
         self.timed(self.inner.put_documents(documents)).await
+    }
+
+    fn shared(&self) -> Option<&dyn Shared> {
+        self.inner.shared()
     }
 
     fn status(&self) -> Option<Status> {

@@ -1,0 +1,342 @@
+//! Delivery that several processes share.
+//!
+//! Every process knows every subscription; the one that has the lease of a subscription's shard delivers it. A shard that
+//! comes is taken up at the cursors that are kept, and what its subscriptions have not been told yet is read from the log
+//! again; one that goes is let go at once. Cursors are written under the lease, so that whoever was away for too long
+//! cannot move them any more. What both have told in between has the same ids.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::future::{join_all, select};
+use store::redis::Leases;
+use store::{Document, DocumentKind, DocumentsSeen, LOG_READ_MAX, LogRead, Position, Shared, StoreError};
+
+use super::lifecycle::{Kept, LifecycleKey};
+use super::{Cursors, Notifier, Saved, Subscription, SubscriptionId, cursor_document};
+use crate::EngineError;
+
+/// What is known of the other processes.
+#[derive(Default)]
+pub(super) struct Following {
+    pub(super) seen: DocumentsSeen,
+    leases: Option<Arc<Leases>>,
+    /// The shards whose lifecycle events were taken up.
+    taken: BTreeSet<u16>,
+    /// Up to where each shard's cursor was kept by this process.
+    kept: BTreeMap<u16, Position>,
+}
+
+impl Notifier {
+    /// Makes sure that what other processes have changed of subscriptions before this call is known here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn fresh(&self) -> Result<(), StoreError> {
+        let Some(shared) = self.store.shared() else { return Ok(()) };
+        let mut following = self.following.lock().await;
+        let changes = shared.document_changes(&mut following.seen).await?;
+        let mut documents = changes.documents;
+        if !changes.is_complete {
+            let all = self.store.documents(DocumentKind::Subscription).await?;
+            let there: BTreeSet<_> = all.iter().map(|document| document.key.clone()).collect();
+            let known: Vec<_> = self.queue.lock().feeds.keys().map(|id| id.0.as_bytes().to_vec()).collect();
+            let gone = known.into_iter().filter(|key| !there.contains(key));
+            documents =
+                gone.map(|key| Document { kind: DocumentKind::Subscription, key, body: None }).collect();
+            documents.extend(all);
+        }
+        let now = self.clock.now();
+        let mut is_new = false;
+        let mut queue = self.queue.lock();
+        for document in documents.into_iter().filter(|document| document.kind == DocumentKind::Subscription) {
+            let Ok(id) = uuid::Uuid::from_slice(&document.key).map(SubscriptionId) else { continue };
+            let subscription = match document.body {
+                Some(_) => Subscription::from_document(&document),
+                None => None,
+            };
+            match (subscription, queue.feeds.get(&id)) {
+                (Some(subscription), None) => {
+                    let from = subscription.created_after;
+                    queue.insert(subscription, from, true, false, now);
+                    is_new = true;
+                }
+                (Some(subscription), Some(feed))
+                    if *feed.subscription != subscription && feed.is_active() =>
+                {
+                    queue.replace(subscription, now);
+                }
+                (None, Some(feed)) if feed.is_active() && document.body.is_none() => {
+                    let is_ours = feed.is_ours;
+                    queue.remove(id);
+                    if is_ours {
+                        // A cursor that was kept meanwhile goes too.
+                        queue.ended.push(id);
+                    }
+                }
+                _ => {}
+            }
+        }
+        drop(queue);
+        if is_new {
+            // Whoever has its shard takes it up.
+            following.leases = None;
+        }
+        Ok(())
+    }
+
+    /// Takes up and lets go what the leases say. Called while nobody pumps.
+    pub(super) async fn share(&self) -> Result<(), EngineError> {
+        let Some(shared) = self.store.shared() else { return Ok(()) };
+        let seen = self.following.lock().await.seen.total();
+        if *shared.documents_changed().borrow() > seen {
+            self.fresh().await?;
+        }
+        let leases = shared.leases().borrow().clone();
+        if self.following.lock().await.leases.as_ref() == Some(&leases) {
+            return Ok(());
+        }
+        // In this order, as when cursors are kept.
+        let mut saved = self.saving.lock().await;
+        let mut following = self.following.lock().await;
+        let now = self.clock.now();
+        let shard = |id: &SubscriptionId| shared.shard_of(DocumentKind::Subscription, id.0.as_bytes());
+        let (gained, read) = {
+            let mut queue = self.queue.lock();
+            let lost: Vec<_> = queue
+                .feeds
+                .iter()
+                .filter(|(id, feed)| feed.is_ours && !leases.has(shard(id)))
+                .map(|(id, _)| *id)
+                .collect();
+            for id in lost {
+                queue.disown(id, now);
+            }
+            let gone: Vec<LifecycleKey> =
+                queue.lifecycle.keys().filter(|key| !leases.has(shard(&key.subscription))).copied().collect();
+            for key in gone {
+                queue.let_go(key);
+                saved.lifecycle.remove(&key);
+            }
+            let gained: Vec<_> = queue
+                .feeds
+                .iter()
+                .filter(|(id, feed)| !feed.is_ours && feed.is_active() && leases.has(shard(id)))
+                .map(|(id, feed)| (*id, feed.subscription.created_after))
+                .collect();
+            (gained, queue.read)
+        };
+        following.kept.retain(|shard, _| leases.has(*shard));
+        following.taken.retain(|shard| leases.has(*shard));
+        if !gained.is_empty() {
+            self.take_up(shared, &gained, read, &mut saved).await?;
+        }
+        if leases.held().any(|shard| !following.taken.contains(&shard)) {
+            self.take_up_events(shared, &leases, &mut following.taken, &mut saved).await?;
+        }
+        following.leases = Some(leases);
+        Ok(())
+    }
+
+    /// Takes up the lifecycle events of shards that have come.
+    async fn take_up_events(
+        &self,
+        shared: &dyn Shared,
+        leases: &Leases,
+        taken: &mut BTreeSet<u16>,
+        saved: &mut Saved,
+    ) -> Result<(), EngineError> {
+        let documents = self.store.documents(DocumentKind::LifecycleEvent).await?;
+        let now = self.clock.now();
+        let mut queue = self.queue.lock();
+        for document in documents {
+            let Some(Kept::Event { key, subscription }) = Kept::from_document(&document) else { continue };
+            let shard = shared.shard_of(DocumentKind::Subscription, key.subscription.0.as_bytes());
+            if !leases.has(shard) || taken.contains(&shard) {
+                continue;
+            }
+            saved.lifecycle.insert(key);
+            let of = queue.feeds.get(&key.subscription).map(|feed| Arc::clone(&feed.subscription));
+            match subscription.or(of) {
+                Some(subscription) => queue.restore(key, subscription, now),
+                None => {
+                    queue.lifecycle_moved.insert(key);
+                }
+            }
+        }
+        taken.extend(leases.held());
+        Ok(())
+    }
+
+    async fn take_up(
+        &self,
+        shared: &dyn Shared,
+        gained: &[(SubscriptionId, Position)],
+        read: Position,
+        saved: &mut Saved,
+    ) -> Result<(), EngineError> {
+        let cursors = Cursors::read(self.store.as_ref()).await?;
+        let now = self.clock.now();
+        let mut after = read;
+        {
+            let mut queue = self.queue.lock();
+            for (id, created_after) in gained {
+                let shard = shared.shard_of(DocumentKind::Subscription, id.0.as_bytes());
+                let own = cursors.own.get(id).or_else(|| cursors.of_shard.get(&shard)).copied();
+                let from = own.unwrap_or_default().max(*created_after);
+                after = after.min(from);
+                queue.adopt(*id, from, now);
+            }
+        }
+        saved.lagging.extend(cursors.own.keys());
+        let ids: BTreeSet<SubscriptionId> = gained.iter().map(|(id, _)| *id).collect();
+        while after < read {
+            match self.store.read_log(after, LOG_READ_MAX).await? {
+                LogRead::Behind { oldest, .. } => {
+                    let mut queue = self.queue.lock();
+                    for (id, created_after) in gained {
+                        if created_after.max(&after).0 + 1 < oldest.0 {
+                            queue.missed(*id, now);
+                        }
+                    }
+                    after = Position(oldest.0.saturating_sub(1));
+                }
+                LogRead::Page { entries, .. } => {
+                    let Some(last) = entries.last().map(|entry| entry.position) else { break };
+                    let mut queue = self.queue.lock();
+                    // What is after `read` is pumped for all.
+                    for entry in entries.iter().filter(|entry| entry.position <= read) {
+                        queue.take_for(entry, &ids, now);
+                    }
+                    after = last;
+                }
+            }
+        }
+        let mut queue = self.queue.lock();
+        for (id, _) in gained {
+            queue.settle(*id, now);
+        }
+        Ok(())
+    }
+
+    /// Returns when another process has changed subscriptions, or leases come or go; never in a store of one's own.
+    pub(super) async fn others_move(&self) {
+        let Some(shared) = self.store.shared() else { return std::future::pending().await };
+        let (mut leases, mut documents) = (shared.leases(), shared.documents_changed());
+        let (known, seen) = {
+            let following = self.following.lock().await;
+            (following.leases.clone(), following.seen.total())
+        };
+        let leases =
+            Box::pin(async move { leases.wait_for(|leases| Some(leases) != known.as_ref()).await.is_ok() });
+        let documents = Box::pin(async move { documents.wait_for(|count| *count > seen).await.is_ok() });
+        select(leases, documents).await;
+    }
+
+    /// [`save`](Self::save) for the shards that this process has.
+    pub(super) async fn save_shares(
+        &self,
+        shared: &dyn Shared,
+        saved: &mut Saved,
+    ) -> Result<bool, EngineError> {
+        let shard = |id: &SubscriptionId| shared.shard_of(DocumentKind::Subscription, id.0.as_bytes());
+        let mut following = self.following.lock().await;
+        // Those that were taken up, not those there are by now: a cursor of a shard that has been let go, or is not taken up
+        // yet, would say that everything was told.
+        let Some(leases) = following.leases.clone() else { return Ok(false) };
+        let mut of_shard: BTreeMap<u16, Vec<Document>> = BTreeMap::new();
+        // Events that were told here although somebody else has their shard: whoever asked for an end was served here.
+        let mut of_others = Vec::new();
+        let (read, moved, ended, lifecycle) = {
+            let mut queue = self.queue.lock();
+            let (moved, ended) = (std::mem::take(&mut queue.moved), std::mem::take(&mut queue.ended));
+            let lifecycle = std::mem::take(&mut queue.lifecycle_moved);
+            let read = queue.read;
+            for key in &lifecycle {
+                let document = match (queue.lifecycle.get(key), saved.lifecycle.contains(key)) {
+                    (Some(subscription), false) => key.to_document(subscription),
+                    (None, true) => key.deletion(),
+                    (Some(_), true) | (None, false) => continue,
+                };
+                match leases.has(shard(&key.subscription)) {
+                    true => of_shard.entry(shard(&key.subscription)).or_default().push(document),
+                    false => of_others.push(document),
+                }
+            }
+            if !queue.feeds.is_empty() {
+                of_shard.extend(leases.held().map(|shard| (shard, Vec::new())));
+            }
+            for (id, feed) in moved.iter().filter_map(|id| Some((id, queue.feeds.get(id)?))) {
+                let cursor = feed.cursor(read);
+                if feed.is_ours && (cursor.is_some() || saved.lagging.contains(id)) {
+                    of_shard.entry(shard(id)).or_default().push(cursor_document(id.0.as_bytes(), cursor));
+                }
+            }
+            (read, moved, ended, lifecycle)
+        };
+        for id in &ended {
+            let documents = of_shard.entry(shard(id)).or_default();
+            let cursor = cursor_document(id.0.as_bytes(), None);
+            documents.push(Document { kind: DocumentKind::Subscription, ..cursor.clone() });
+            documents.push(cursor);
+        }
+        of_shard.retain(|shard, documents| {
+            if following.kept.get(shard) != Some(&read) {
+                documents.push(cursor_document(&shard.to_be_bytes(), Some(read)));
+            }
+            leases.has(*shard) && !documents.is_empty()
+        });
+        let writes = of_shard.into_iter().map(|(shard, documents)| {
+            let token = leases.token(shard).unwrap_or_default();
+            async move {
+                let keys: Vec<_> = documents
+                    .iter()
+                    .map(|document| (document.kind, document.key.clone(), document.body.is_some()))
+                    .collect();
+                (shard, keys, shared.put_documents_under(shard, token, documents).await)
+            }
+        });
+        let mut outcome = Ok(false);
+        let mut events = Vec::new();
+        if !of_others.is_empty() {
+            events.extend(of_others.iter().map(|event: &Document| (event.key.clone(), event.body.is_some())));
+            if let Err(error) = self.store.put_documents(of_others).await {
+                events.clear();
+                outcome = Err(error.into());
+            }
+        }
+        for (shard, keys, written) in join_all(writes).await {
+            match written {
+                Ok(()) => {
+                    following.kept.insert(shard, read);
+                    for (kind, key, lags) in keys {
+                        if kind == DocumentKind::LifecycleEvent {
+                            events.push((key, lags));
+                            continue;
+                        }
+                        let id = uuid::Uuid::from_slice(&key).map(SubscriptionId);
+                        if let (Ok(id), DocumentKind::DeliveryCursor) = (id, kind) {
+                            if lags {
+                                saved.lagging.insert(id);
+                            } else {
+                                saved.lagging.remove(&id);
+                            }
+                        }
+                    }
+                    outcome = outcome.map(|_| true);
+                }
+                // Somebody else has it by now, and its cursors with it.
+                Err(StoreError::Conflict) => {}
+                Err(error) => outcome = Err(error.into()),
+            }
+        }
+        saved.lifecycle_written(&lifecycle, &events);
+        if outcome.is_err() {
+            let mut queue = self.queue.lock();
+            queue.moved.extend(moved);
+            queue.ended.extend(ended);
+            queue.lifecycle_moved.extend(lifecycle);
+        }
+        outcome
+    }
+}
