@@ -33,6 +33,13 @@ pub(crate) enum Command {
     Exec(ExecArgs),
     /// Run a server as its configuration file says.
     Serve(ServeArgs),
+    /// List the nodes that share the store of a configuration, and what each works on.
+    Nodes(NodesArgs),
+    /// Carry what a server keeps from its data folder to the engine of its configuration, or back.
+    ///
+    /// What is there already is compared and only differences are written, so it can be run while servers run and once more
+    /// when they have stopped. In the end every record is read from both and compared.
+    Migrate(MigrateArgs),
     /// Copy what a server keeps, while it runs or not: presence, directory and keys.
     ///
     /// The copy is opened to see that it is whole. It has everything that was answered before the command began.
@@ -103,6 +110,14 @@ pub(crate) struct DevArgs {
     /// Keep nothing: presence, keys and certificates end with the process.
     #[arg(long)]
     pub(crate) in_memory: bool,
+    /// Keep presence in Redis or Valkey instead, at this redis:// or rediss:// URL: to try what `serve` does there.
+    ///
+    /// Whatever the engine may lose is accepted. Keys and certificates stay in the data folder.
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// What the names of all keys in that engine begin with.
+    #[arg(long, default_value = "presenced-dev", value_name = "PREFIX", requires = "store")]
+    pub(crate) store_prefix: String,
     /// Stand in for graph.microsoft.com and login.microsoftonline.com, for programs whose addresses cannot be changed.
     ///
     /// The server's certificate then names them, too. It comes from a certificate authority of its own, so that trusting the
@@ -146,6 +161,38 @@ pub(crate) struct LogArgs {
 pub(crate) enum LogFormat {
     Human,
     Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodesArgs {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// The configuration file, with `data_dir` and the `store` of the engine.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: PathBuf,
+    /// Where from.
+    #[arg(long, value_enum)]
+    pub(crate) from: Keeper,
+    /// Where to.
+    #[arg(long, value_enum)]
+    pub(crate) to: Keeper,
+    /// A folder with a store instead of the one in `data_dir`, such as a backup of a server that runs.
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) folder: Option<PathBuf>,
+}
+
+/// A place for presence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Keeper {
+    /// The store in `data_dir`.
+    Embedded,
+    /// The engine that `store` names.
+    Redis,
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,11 @@ const KEYS: &str = "keys";
 /// When the place is not empty, something cannot be read, or the copy is not whole.
 pub(crate) fn back_up(args: &BackupArgs) -> anyhow::Result<()> {
     let config = Config::read(&args.config)?;
+    if config.engine().is_some() {
+        bail!(
+            "presence is in the engine that `store` names: back that up by its own means, and the keys folder besides"
+        );
+    }
     make_private_folder(&args.to)?;
     if std::fs::read_dir(&args.to)?.next().is_some() {
         bail!("{} is not empty; name a folder that is empty or not there yet", args.to.display());

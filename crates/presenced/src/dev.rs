@@ -19,6 +19,7 @@ pub(crate) fn run(args: DevArgs) -> anyhow::Result<()> {
             http: args.http,
             metrics: args.metrics,
             data_dir,
+            engine: args.store.map(|url| (url, args.store_prefix)),
             profile: args.profile,
             record: None,
             as_graph: args.as_graph,

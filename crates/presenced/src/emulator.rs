@@ -40,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) metrics: Option<SocketAddr>,
     /// `None`: nothing is kept.
     pub(crate) data_dir: Option<PathBuf>,
+    /// URL and prefix of an engine to keep presence in instead.
+    pub(crate) engine: Option<(String, String)>,
     pub(crate) profile: graph::Profile,
     /// Where Graph requests and their answers are recorded, if anywhere.
     pub(crate) record: Option<PathBuf>,
@@ -140,10 +142,15 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
     let receiver = certificate.ca().receiver_certificate(wall_clock.now())?;
 
     let recorder = options.record.as_deref().map(recorder).transpose()?;
-    let store = open_store(options.data_dir.as_deref())?;
+    let store = open_store(options.data_dir.as_deref(), options.engine.as_ref()).await?;
     let clock_file = options.data_dir.as_deref().map(|folder| folder.join("clock.json"));
     let clock = Arc::new(clock(store.latest().await?, clock_file.as_deref())?);
-    let directory = with_kept(seed::directory()?, store.as_ref()).await?;
+    let declared = seed::directory()?;
+    let seen = match store.shared() {
+        Some(shared) => shared.documents_seen().await?,
+        None => store::DocumentsSeen::default(),
+    };
+    let directory = with_kept(declared.clone(), store.as_ref()).await?;
     let (measured, commits) = MeasuredStore::new(store.clone(), None);
     // Nobody's data is in an emulator, so nobody has to ask for the history.
     let history = open_history(options.data_dir.as_deref())?;
@@ -239,6 +246,7 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
         loops::start(loops::ticker(engine, stop.subscribe())),
         loops::start(loops::keys(app.clone(), stop.subscribe())),
         loops::start(loops::deliverer(app.clone(), stop.subscribe())),
+        loops::start(loops::directory(app.clone(), declared, seen, stop.subscribe())),
         loops::start(loops::every(RENEWAL_INTERVAL, renew, stop.subscribe())),
     ]);
     Ok(Running {
@@ -315,7 +323,19 @@ fn open_history(data_dir: Option<&Path>) -> anyhow::Result<Arc<dyn History>> {
     })
 }
 
-fn open_store(data_dir: Option<&Path>) -> anyhow::Result<Arc<dyn Store>> {
+async fn open_store(
+    data_dir: Option<&Path>,
+    engine: Option<&(String, String)>,
+) -> anyhow::Result<Arc<dyn Store>> {
+    if let Some((url, prefix)) = engine {
+        let options = store::redis::Options {
+            prefix: prefix.clone(),
+            accept_loss: store::redis::Loss::All,
+            node: "dev".to_owned(),
+            ..store::redis::Options::default()
+        };
+        return Ok(Arc::new(store::redis::Redis::open(&url.parse()?, options).await?));
+    }
     Ok(match data_dir {
         None => Arc::new(Memory::default()),
         Some(folder) => Arc::new(crate::serve::open_embedded(&folder.join("store"), Retention::default())?),

@@ -29,6 +29,7 @@ pub(crate) fn run(args: ExecArgs) -> anyhow::Result<ExitCode> {
             https: any_port,
             http: any_port,
             data_dir: None,
+            engine: None,
             profile: graph::Profile::default(),
             metrics: None,
             record: args.record.clone(),

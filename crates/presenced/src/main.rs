@@ -15,6 +15,8 @@ mod exec;
 mod explanation;
 mod keys;
 mod logging;
+mod migrate;
+mod nodes;
 mod seed;
 mod serve;
 
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         Command::Dev(args) => dev::run(args),
         Command::Exec(args) => return exec::run(args).unwrap_or_else(|error| fail(&error)),
         Command::Serve(args) => serve::run(args),
+        Command::Nodes(args) => nodes::run(&args),
+        Command::Migrate(args) => migrate::run(&args),
         Command::Backup(args) => backup::back_up(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Doctor(args) => match doctor::run(&args) {

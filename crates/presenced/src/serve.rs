@@ -22,7 +22,10 @@ use server::metrics::{MeasuredStore, MetricsPage};
 use server::mqtt::Bridge;
 use server::trace::Tracer;
 use server::{App, Dashboard, EmbeddedIssuers, ForeignKeys, Parts, Throttle, loops};
-use store::{Embedded, FileHistory, History, HistoryRetention, Memory, Options, Retention, Store};
+use store::redis::Redis;
+use store::{
+    DocumentsSeen, Embedded, FileHistory, History, HistoryRetention, Memory, Options, Retention, Store,
+};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -52,11 +55,16 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     let asked_to_stop = asked_to_stop()?;
     let store: Arc<dyn Store> = match in_memory {
         true => Arc::new(Memory::default()),
-        false => Arc::new(open_embedded(&config.data_dir.join("store"), config.changes.retention())?),
+        false => open_store(&config).await?,
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(store.latest().await?));
     let wall_clock: Arc<dyn Clock> = Arc::new(SystemClock::new(None));
-    let directory = with_kept(directory(&config)?, store.as_ref()).await?;
+    let declared = directory(&config)?;
+    let seen = match store.shared() {
+        Some(shared) => shared.documents_seen().await?,
+        None => DocumentsSeen::default(),
+    };
+    let directory = with_kept(declared.clone(), store.as_ref()).await?;
     let keys = signing_keys(&config, wall_clock.now())?;
     let issuers = issuers(&config, &directory, keys.clone())?;
     let tracing = config.tracing.as_ref().map(|tracing| {
@@ -130,7 +138,8 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     for (tenant, mqtt) in config.tenants.iter().filter_map(|tenant| Some((tenant, tenant.mqtt.clone()?))) {
         let policy = config.outbound.policy()?;
         let version = env!("CARGO_PKG_VERSION");
-        let bridge = Bridge::open(app.clone(), tenant.id.parse()?, mqtt, policy, always_ours(), version);
+        let bridge =
+            Bridge::open(app.clone(), tenant.id.parse()?, mqtt, policy, turn(&store, &stop), version);
         bridges.push(Arc::new(bridge.await?));
     }
 
@@ -173,7 +182,8 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     tasks.push(loops::start(loops::keys(app.clone(), stop.subscribe())));
     let follow = follow_keys(app.clone(), config.data_dir.join(KEYS_FOLDER));
     tasks.push(loops::start(loops::every(KEYS_RELOAD_INTERVAL, follow, stop.subscribe())));
-    tasks.push(loops::start(loops::deliverer(app, stop.subscribe())));
+    tasks.push(loops::start(loops::deliverer(app.clone(), stop.subscribe())));
+    tasks.push(loops::start(loops::directory(app, declared, seen, stop.subscribe())));
     if history.is_some() {
         tasks.push(loops::start(loops::historian(engine.clone(), stop.subscribe())));
     }
@@ -191,9 +201,13 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
     Ok(store.close().await?)
 }
 
-/// Of processes over one store one speaks to a broker at a time. Over a store of its own that is this one, always.
-fn always_ours() -> watch::Receiver<bool> {
-    watch::channel(true).1
+/// Of processes over one store one speaks to a broker at a time: whoever has the first shard. Over a store of its own that is
+/// this one, always.
+fn turn(store: &Arc<dyn Store>, stop: &watch::Sender<bool>) -> watch::Receiver<bool> {
+    let Some(shared) = store.shared() else { return watch::channel(true).1 };
+    let (give, turn) = watch::channel(false);
+    loops::start(loops::turn(shared.leases(), give, stop.subscribe()));
+    turn
 }
 
 /// Where the history is, below the data folder.
@@ -265,13 +279,25 @@ pub(crate) fn import(config: Config, tenant: Option<&str>, users: &[User]) -> an
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let store = open_embedded(&config.data_dir.join("store"), config.changes.retention())?;
-        let all = with_kept(directory(&config)?, &store).await?;
+        let store = open_store(&config).await?;
+        let all = with_kept(directory(&config)?, store.as_ref()).await?;
         let all = all.tenant(tenant).cloned().unwrap_or_default();
         all.with_users(users.iter().cloned())?;
-        keep_users(&store, tenant, users).await?;
+        keep_users(store.as_ref(), tenant, users).await?;
         Ok(store.close().await?)
     })
+}
+
+/// Opens the store that the configuration names.
+///
+/// # Errors
+/// When it cannot be opened: see [`open_embedded`] and [`store::redis::Redis::open`].
+pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let Some(url) = config.engine() else {
+        return Ok(Arc::new(open_embedded(&config.data_dir.join("store"), config.changes.retention())?));
+    };
+    let (place, options) = config.redis.open(url, config.node(), config.changes.retention())?;
+    Ok(Arc::new(Redis::open(&place, options).await.context("the store of the configuration")?))
 }
 
 /// Opens the embedded store, and says in the log what it found.

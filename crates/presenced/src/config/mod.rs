@@ -6,6 +6,7 @@ mod dashboard;
 mod history;
 mod outbound;
 mod overload;
+mod redis;
 mod subscriptions;
 mod tenant;
 mod tracing;
@@ -23,6 +24,7 @@ pub(crate) use self::changes::Changes;
 pub(crate) use self::history::History;
 pub(crate) use self::outbound::Outbound;
 use self::overload::Overload;
+pub(crate) use self::redis::{EMBEDDED, Redis};
 pub(crate) use self::subscriptions::Subscriptions;
 pub(crate) use self::tenant::{Application, Tenant};
 pub(crate) use self::tracing::Tracing;
@@ -31,11 +33,15 @@ pub(crate) use self::tracing::Tracing;
 const PROBLEMS_MAX: usize = 50;
 
 /// The whole file.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     /// Where presence is kept. Relative paths in the file start at the file's own folder.
     pub(crate) data_dir: PathBuf,
+    /// Where presence is kept instead: `redis://host:port,...` or `rediss://...`; `embedded` or left out: in `data_dir`.
+    pub(crate) store: Option<String>,
+    /// What that URL does not say.
+    pub(crate) redis: Redis,
     /// The URL clients use, such as `https://presence.example.org`: an audience of tokens and the issuer's base.
     pub(crate) public_url: String,
     /// How far the server goes beyond what the reference documents: `graph` or `extended`.
@@ -175,12 +181,24 @@ impl Config {
         }
         self.outbound.extra_roots.iter_mut().for_each(resolve);
         self.tracing.iter_mut().flat_map(Tracing::paths_mut).for_each(resolve);
+        self.redis.paths().for_each(resolve);
         for tenant in &mut self.tenants {
             tenant.user_files.iter_mut().for_each(resolve);
             tenant.mqtt.iter_mut().flat_map(server::mqtt::MqttSettings::paths_mut).for_each(resolve);
             tenant.applications.iter_mut().filter_map(|app| app.secret_file.as_mut()).for_each(resolve);
             tenant.applications.iter_mut().flat_map(|app| &mut app.certificate_files).for_each(resolve);
         }
+    }
+
+    /// The URL of the engine, if presence is kept in one.
+    pub(crate) fn engine(&self) -> Option<&str> {
+        self.store.as_deref().filter(|store| *store != EMBEDDED)
+    }
+
+    /// What this node is called unless it is said.
+    pub(crate) fn node(&self) -> String {
+        let address = self.listen.https.iter().chain(&self.listen.http).next();
+        address.map(ToString::to_string).unwrap_or_default()
     }
 
     /// The compatibility profile.
@@ -205,6 +223,13 @@ impl Config {
                     problems.push(format!("[tls] {key}: {}: {error}", path.display()));
                 }
             }
+        }
+        self.redis.check(self.store.as_deref(), &mut problems);
+        if self.engine().is_some() && self.history.enabled {
+            problems.push(
+                "[history] enabled: a history is kept in the data_dir of one server, and with `store` others write too"
+                    .to_owned(),
+            );
         }
         let url = self.public_url.parse::<http::Uri>().ok();
         if !url.is_some_and(|url| matches!(url.scheme_str(), Some("https" | "http")) && url.path() == "/") {

@@ -11,12 +11,17 @@ mod demo_sign_in;
 mod deploy;
 mod disk_faults;
 mod doctor;
+#[path = "../../../store/tests/it/engines.rs"]
+#[allow(dead_code, reason = "shared with the store's own tests, which use other parts of it")]
+mod engines;
 mod exec;
+mod fleet;
 mod foreign_issuers;
 mod generated;
 mod graph_api;
 mod hosts_file;
 mod metrics;
+mod migrate;
 mod mqtt;
 mod notification_faults;
 mod notifications;
@@ -29,4 +34,5 @@ mod sign_in;
 mod site;
 mod streams;
 mod support;
+mod three_nodes;
 mod tracing;

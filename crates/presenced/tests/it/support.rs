@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -48,6 +48,7 @@ impl Server {
     pub(crate) fn dev_command(address: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command.args(["dev", "--http", address, "--https", "127.0.0.1:0", "--log", "warn"]).args(arguments);
+        command.args(engine_arguments(arguments));
         command
     }
 
@@ -152,6 +153,25 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// With `PRESENCED_TEST_STORE=redis` every emulator of the tests keeps presence in one `redis-server` that they share, each
+/// under names of its own; those of one folder under the same.
+#[expect(clippy::disallowed_methods, reason = "whoever starts the tests chooses the store")]
+fn engine_arguments(arguments: &[&str]) -> Vec<String> {
+    static ENGINE: OnceLock<crate::engines::Engine> = OnceLock::new();
+    static PREFIXES: AtomicU64 = AtomicU64::new(0);
+    if std::env::var("PRESENCED_TEST_STORE").as_deref() != Ok("redis") || arguments.contains(&"--store") {
+        return Vec::new();
+    }
+    let engine = ENGINE.get_or_init(crate::engines::Engine::single);
+    let folder = arguments.iter().skip_while(|argument| **argument != "--data-dir").nth(1);
+    let prefix = match folder {
+        Some(folder) => format!("folder{}", folder.replace(|c: char| !c.is_ascii_alphanumeric(), "-")),
+        None => format!("memory-{}", PREFIXES.fetch_add(1, Ordering::Relaxed)),
+    };
+    let url = format!("redis://127.0.0.1:{}", engine.servers[0].port);
+    ["--store", &url, "--store-prefix", &prefix].map(str::to_owned).to_vec()
 }
 
 pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json");

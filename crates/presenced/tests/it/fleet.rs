@@ -1,0 +1,526 @@
+//! Several `presenced` over one cluster of three masters and three replicas, under load, while one thing after another is
+//! killed, paused, cut off, moved or filled up. Afterwards every acknowledged write is there, subscriptions have been told
+//! of every change in order, and streams that went from node to node have no gap.
+
+use std::collections::HashSet;
+use std::io::{BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::engines::{Engine, wait_for};
+use crate::notifications::read_request;
+use crate::support::{APP, JSON, Server, USER_A};
+
+const NODES: usize = 3;
+/// Users, each with a writer of its own.
+const USERS: usize = 6;
+/// Acknowledged writes that each writer makes after a fault before it counts as over.
+const WRITES_AFTER: usize = 15;
+/// How long one request may take before its sender goes to another node, as a load balancer would.
+const REQUEST_LIMIT: Duration = Duration::from_secs(8);
+
+/// The processes and what drives them.
+struct Fleet {
+    engine: Engine,
+    /// By which each node reaches it.
+    urls: Vec<String>,
+    nodes: Vec<Option<Server>>,
+    folder: tempfile::TempDir,
+    load: Arc<Load>,
+}
+
+/// What the threads share.
+struct Load {
+    addresses: Vec<SocketAddr>,
+    tokens: Mutex<Vec<String>>,
+    stop: AtomicBool,
+    /// Acknowledged writes of each user.
+    acknowledged: Vec<AtomicUsize>,
+    /// When writes were acknowledged.
+    times: Mutex<Vec<Instant>>,
+    /// Requests that were answered with anything but success, or not at all, and were sent again.
+    retried: AtomicUsize,
+    /// The ids of the items that each receiver was told, as they came.
+    told: [Mutex<Vec<(Uuid, String)>>; 2],
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_and_everything_is_told_in_order_whatever_fails() {
+    if crate::engines::is_missing() {
+        return;
+    }
+    let engine = Engine::cluster();
+    let servers = engine.servers.iter().map(|server| format!("127.0.0.1:{}", server.port));
+    let url = format!("redis://{}", servers.collect::<Vec<_>>().join(","));
+    under_load(Fleet::start(engine, vec![url; NODES]), |fleet| {
+        fleet.phase("a node is killed", |fleet| {
+            fleet.nodes[0].take().unwrap().kill();
+        });
+        fleet.phase("it comes back", |fleet| fleet.start_node(0));
+        fleet.phase("a master is killed, a replica takes over", Fleet::kill_master);
+        fleet.phase("a master is paused, replaced, and comes back stale", Fleet::pause_master);
+        fleet.phase("slots move to another master", Fleet::reshard);
+        fleet.phase("memory is full, and is not any more", Fleet::fill_up);
+        fleet.phase("all nodes are restarted, one after the other", |fleet| {
+            for node in 0..NODES {
+                fleet.stop_node(node);
+                fleet.start_node(node);
+            }
+        });
+    });
+}
+
+#[test]
+fn a_node_that_is_cut_off_from_the_engine_refuses_and_the_others_take_over() {
+    if crate::engines::is_missing() {
+        return;
+    }
+    let engine = Engine::single();
+    let wires: Vec<_> = (0..NODES).map(|_| Wire::to(engine.servers[0].port)).collect();
+    let urls = wires.iter().map(|wire| format!("redis://{}", wire.address)).collect();
+    under_load(Fleet::start(engine, urls), |fleet| {
+        fleet.phase("a node is cut off", |fleet| {
+            wires[0].cut();
+            let path = format!("/v1.0/users/{}/presence", user_id(0));
+            let status = || fleet.load.send(0, "GET", &path, "").map(|(status, _)| status);
+            wait_for("a refusal", || status().is_ok_and(|status| status == 503));
+            assert_eq!(fleet.load.send(1, "GET", &path, "").unwrap().0, 200, "the others go on");
+        });
+        fleet.phase("it is connected again", |fleet| {
+            wires[0].mend();
+            let path = format!("/v1.0/users/{}/presence", user_id(0));
+            wait_for("an answer", || {
+                fleet.load.send(0, "GET", &path, "").is_ok_and(|(status, _)| status == 200)
+            });
+        });
+    });
+}
+
+/// A way to an engine that can be cut.
+struct Wire {
+    address: SocketAddr,
+    is_cut: Arc<AtomicBool>,
+    ends: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Wire {
+    fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (is_cut, ends) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let wire = Self { address, is_cut, ends };
+        let (is_cut, ends) = (wire.is_cut.clone(), wire.ends.clone());
+        std::thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+                if is_cut.load(Ordering::SeqCst) {
+                    continue;
+                }
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+                }
+                lock(&ends).extend([near, far]);
+            }
+        });
+        wire
+    }
+
+    fn cut(&self) {
+        self.is_cut.store(true, Ordering::SeqCst);
+        for end in lock(&self.ends).drain(..) {
+            let _ = end.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    fn mend(&self) {
+        self.is_cut.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Lets writers, watchers and receivers work while `faults` happen, and checks in the end what all of them have.
+#[expect(clippy::print_stdout, reason = "what was counted is a part of the result")]
+fn under_load(mut fleet: Fleet, faults: impl FnOnce(&mut Fleet)) {
+    let load = fleet.load.clone();
+    let receivers = [0, 1].map(|number| receive(load.clone(), number));
+    for (caller, receiver) in [(None, receivers[0]), (Some(USER_A), receivers[1])] {
+        fleet.subscribe(caller, receiver);
+    }
+    let begin = load.page(0, None, 0).unwrap().0;
+    let mut threads = Vec::new();
+    let streams: Vec<_> = (0..NODES)
+        .map(|node| {
+            let (load, begin) = (load.clone(), begin.clone());
+            std::thread::spawn(move || load.watch(node, begin))
+        })
+        .collect();
+    for user in 0..USERS {
+        let load = load.clone();
+        threads.push(std::thread::spawn(move || load.write(user)));
+    }
+    fleet.phase("nothing fails", |_| {});
+    faults(&mut fleet);
+    load.stop.store(true, Ordering::SeqCst);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+
+    let log = load.all(&begin);
+    for user in 0..USERS {
+        let name = user_id(user);
+        let changes = log.iter().filter(|(of, _)| *of == name).count();
+        assert_eq!(
+            changes,
+            load.acknowledged[user].load(Ordering::SeqCst),
+            "writes of {name} that are there"
+        );
+        let numbers: Vec<_> = log.iter().filter(|(of, _)| *of == name).map(|(_, number)| number).collect();
+        assert!(numbers.is_sorted(), "{name}: {numbers:?}");
+    }
+    for (stream, seen) in streams.into_iter().map(|stream| stream.join().unwrap()).enumerate() {
+        assert!(
+            seen.len() <= log.len() && seen == log[..seen.len()],
+            "stream {stream} has a gap or more than there was"
+        );
+        assert!(
+            seen.len() + 50 >= log.len(),
+            "stream {stream} has stopped at {} of {}",
+            seen.len(),
+            log.len()
+        );
+    }
+    for told in &load.told {
+        wait_for("the last notification", || distinct(told).len() >= log.len());
+        let firsts = distinct(told);
+        assert_eq!(firsts.len(), log.len(), "every change once");
+        let users: Vec<&str> = firsts.iter().map(|(_, user)| user.as_str()).collect();
+        let changed: Vec<&str> = log.iter().map(|(user, _)| user.as_str()).collect();
+        assert!(users == changed, "in the order of the log");
+        println!("{} notifications for {} changes", lock(told).len(), firsts.len());
+    }
+    println!(
+        "{} acknowledged writes, all there; {} requests sent again",
+        log.len(),
+        load.retried.load(Ordering::SeqCst)
+    );
+}
+
+/// The items a receiver was told, each when it came first.
+fn distinct(told: &Mutex<Vec<(Uuid, String)>>) -> Vec<(Uuid, String)> {
+    let mut seen = HashSet::new();
+    lock(told).iter().filter(|(id, _)| seen.insert(*id)).cloned().collect()
+}
+
+fn user_id(number: usize) -> String {
+    format!("00000000-0000-4000-8000-{number:012}")
+}
+
+impl Fleet {
+    fn start(engine: Engine, urls: Vec<String>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let addresses =
+            (0..NODES).map(|_| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()).collect();
+        let load = Load {
+            addresses,
+            tokens: Mutex::new(vec![String::new(); NODES]),
+            stop: AtomicBool::new(false),
+            acknowledged: (0..USERS).map(|_| AtomicUsize::new(0)).collect(),
+            times: Mutex::default(),
+            retried: AtomicUsize::new(0),
+            told: Default::default(),
+        };
+        let mut fleet =
+            Self { engine, urls, nodes: (0..NODES).map(|_| None).collect(), folder, load: Arc::new(load) };
+        for node in 0..NODES {
+            fleet.start_node(node);
+        }
+        let users: Vec<Value> = (0..USERS)
+            .map(|user| json!({ "id": user_id(user), "userPrincipalName": format!("u{user}@presenced.example") }))
+            .collect();
+        let server = fleet.nodes[0].as_ref().unwrap();
+        let answer =
+            server.send("POST", "/_presenced/v1/users", &[JSON], Value::from(users).to_string().as_bytes());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        // Every node learns of them.
+        let path = format!("/v1.0/users/{}", user_id(USERS - 1));
+        for node in 0..NODES {
+            wait_for("the users", || {
+                fleet.load.send(node, "GET", &path, "").is_ok_and(|(status, _)| status == 200)
+            });
+        }
+        fleet
+    }
+
+    fn start_node(&mut self, node: usize) {
+        let folder = self.folder.path().join(format!("node-{node}"));
+        let folder = folder.to_str().unwrap();
+        let arguments = ["--data-dir", folder, "--profile", "extended", "--store", &self.urls[node]];
+        let server = Server::dev_at(&self.load.addresses[node].to_string(), &arguments);
+        lock(&self.load.tokens)[node] = server.token(None);
+        self.nodes[node] = Some(server);
+    }
+
+    /// SIGTERM, and a wait until it has ended.
+    fn stop_node(&mut self, node: usize) {
+        let mut server = self.nodes[node].take().unwrap();
+        assert!(
+            std::process::Command::new("kill").arg(server.child.id().to_string()).status().unwrap().success()
+        );
+        server.child.wait().unwrap();
+    }
+
+    fn subscribe(&self, caller: Option<&str>, receiver: SocketAddr) {
+        let server = self.nodes[0].as_ref().unwrap();
+        let ids: Vec<String> = (0..USERS).map(|user| format!("'{}'", user_id(user))).collect();
+        let now = server.send("GET", "/_presenced/v1/clock", &[], b"").json();
+        let now: presence::Timestamp = now["time"].as_str().unwrap().parse().unwrap();
+        let body = json!({
+            "changeType": "updated",
+            "resource": format!("communications/presences?$filter=id in ({})", ids.join(",")),
+            "notificationUrl": format!("http://{receiver}/notify"),
+            "expirationDateTime": (now + Duration::from_secs(3_000)).to_string(),
+        });
+        let authorization = format!("Bearer {}", server.token(caller));
+        let headers = [("Authorization", &*authorization), JSON];
+        let answer = server.send("POST", "/v1.0/subscriptions", &headers, body.to_string().as_bytes());
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let id = answer.json()["id"].as_str().unwrap().to_owned();
+        // Another node knows it at once.
+        let path = format!("/v1.0/subscriptions/{id}");
+        if caller.is_none() {
+            assert_eq!(
+                self.load.send(1, "GET", &path, "").unwrap().0,
+                200,
+                "whoever asks another node finds it"
+            );
+        }
+    }
+
+    /// Does something, waits until everybody writes again, and prints for how long nobody could.
+    #[expect(clippy::print_stdout, reason = "what was measured is a part of the result")]
+    fn phase(&mut self, name: &str, fault: impl FnOnce(&mut Self)) {
+        let begun = lock(&self.load.times).len().saturating_sub(1);
+        fault(self);
+        let load = self.load.clone();
+        let before: Vec<usize> = load.acknowledged.iter().map(|count| count.load(Ordering::SeqCst)).collect();
+        wait_for(name, || {
+            let counts = load.acknowledged.iter().map(|count| count.load(Ordering::SeqCst));
+            counts.zip(&before).all(|(now, before)| now >= before + WRITES_AFTER)
+        });
+        let times = lock(&load.times);
+        let gap = times[begun..].windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+        println!("{name}: {} writes, none for {} ms at most", times.len() - begun, gap.as_millis());
+    }
+
+    /// A master that has a replica.
+    fn master(&self) -> usize {
+        let is_master = |index: &usize| {
+            let told = self.engine.servers[*index].cli(&["INFO", "replication"]);
+            told.contains("role:master") && told.contains("connected_slaves:1")
+        };
+        (0..self.engine.servers.len()).find(is_master).unwrap()
+    }
+
+    fn kill_master(&mut self) {
+        let master = self.master();
+        self.engine.servers[master].kill();
+        self.wait_for_failover(master);
+        self.engine.servers[master].restart();
+        self.wait_for_replica(master);
+    }
+
+    fn pause_master(&mut self) {
+        let master = self.master();
+        self.engine.servers[master].signal("-STOP");
+        self.wait_for_failover(master);
+        self.engine.servers[master].signal("-CONT");
+        self.wait_for_replica(master);
+    }
+
+    /// Waits until the others have a master in its place.
+    fn wait_for_failover(&self, gone: usize) {
+        let port = format!(":{}@", self.engine.servers[gone].port);
+        let other = (gone + 1) % self.engine.servers.len();
+        wait_for("the failover", || {
+            let nodes = self.engine.servers[other].cli(&["CLUSTER", "NODES"]);
+            let is_out = nodes.lines().any(|line| line.contains(&port) && line.contains("fail"));
+            let masters = nodes.lines().filter(|line| line.contains("master") && !line.contains("fail"));
+            is_out && masters.filter(|line| line.split(' ').count() > 8).count() == 3
+        });
+    }
+
+    fn wait_for_replica(&self, back: usize) {
+        wait_for("the replica", || {
+            self.engine.servers[back].cli(&["INFO", "replication"]).contains("master_link_status:up")
+        });
+    }
+
+    fn reshard(&mut self) {
+        let nodes = self.engine.servers[0].cli(&["CLUSTER", "NODES"]);
+        let masters: Vec<&str> = nodes
+            .lines()
+            .filter(|line| line.contains("master") && !line.contains("fail") && line.split(' ').count() > 8)
+            .map(|line| line.split(' ').next().unwrap())
+            .collect();
+        let done = std::process::Command::new("redis-cli")
+            .args(["--cluster", "reshard", &format!("127.0.0.1:{}", self.engine.servers[0].port)])
+            .args([
+                "--cluster-from",
+                masters[0],
+                "--cluster-to",
+                masters[1],
+                "--cluster-slots",
+                "1500",
+                "--cluster-yes",
+            ])
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    }
+
+    fn fill_up(&mut self) {
+        for server in &self.engine.servers {
+            server.cli(&["CONFIG", "SET", "maxmemory", "1mb"]);
+        }
+        let retried = self.load.retried.load(Ordering::SeqCst);
+        wait_for("a refusal", || self.load.retried.load(Ordering::SeqCst) > retried + USERS);
+        let path = format!("/v1.0/users/{}/presence", user_id(0));
+        assert_eq!(self.load.send(1, "GET", &path, "").unwrap().0, 200, "reads go on");
+        for server in &self.engine.servers {
+            server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+        }
+    }
+}
+
+impl Load {
+    /// One request to one node.
+    fn send(&self, node: usize, method: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
+        let mut stream = TcpStream::connect_timeout(&self.addresses[node], Duration::from_secs(1))?;
+        stream.set_read_timeout(Some(REQUEST_LIMIT))?;
+        let token = lock(&self.tokens)[node].clone();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        Ok((status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()))
+    }
+
+    /// Writes one presence after the other, each until some node acknowledges it.
+    fn write(&self, user: usize) {
+        let path = format!("/v1.0/users/{}/presence/setPresence", user_id(user));
+        let mut node = user;
+        for number in 0.. {
+            let word = if number % 2 == 0 { "Available" } else { "Busy" };
+            let body = json!({ "sessionId": APP, "availability": word, "activity": if number % 2 == 0 { "Available" } else { "InACall" },
+                "expirationDuration": "PT1H" });
+            let body = body.to_string();
+            loop {
+                node += 1;
+                if matches!(self.send(node % NODES, "POST", &path, &body), Ok((200, _))) {
+                    break;
+                }
+                self.retried.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            lock(&self.times).push(Instant::now());
+            self.acknowledged[user].fetch_add(1, Ordering::SeqCst);
+            if self.stop.load(Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
+    /// A page of changes: where to go on, and each change's user and number.
+    fn page(&self, node: usize, from: Option<&str>, wait: u64) -> Option<(String, Vec<(String, String)>)> {
+        let from = from.map_or_else(String::new, |from| format!("&from={from}"));
+        let path = format!("/_presenced/v1/presences/changes?wait={wait}{from}");
+        let (_, body) =
+            self.send(node % NODES, "GET", &path, "").ok().filter(|(status, _)| *status == 200)?;
+        let page: Value = serde_json::from_str(&body).ok()?;
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let changes = page["value"]
+            .as_array()?
+            .iter()
+            .map(|change| (text(&change["id"]), text(&change["sequenceNumber"])));
+        Some((text(&page["next"]), changes.collect()))
+    }
+
+    /// Follows the log from node to node.
+    fn watch(&self, node: usize, mut from: String) -> Vec<(String, String)> {
+        let (mut seen, mut node) = (Vec::new(), node);
+        while !self.stop.load(Ordering::SeqCst) {
+            match self.page(node, Some(&from), 1) {
+                Some((next, page)) => {
+                    from = next;
+                    seen.extend(page);
+                }
+                None => node += 1,
+            }
+        }
+        seen
+    }
+
+    fn all(&self, begin: &str) -> Vec<(String, String)> {
+        let (mut all, mut from) = (Vec::new(), begin.to_owned());
+        loop {
+            let (next, page) = self.page(2, Some(&from), 0).unwrap();
+            if page.is_empty() {
+                return all;
+            }
+            all.extend(page);
+            from = next;
+        }
+    }
+}
+
+/// A receiver that takes everything.
+fn receive(load: Arc<Load>, number: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let load = load.clone();
+            std::thread::spawn(move || {
+                let mut stream = BufReader::new(stream);
+                while let Some((target, body)) = read_request(&mut stream) {
+                    let reply = match target.split_once("validationToken=") {
+                        Some((_, token)) => {
+                            percent_encoding::percent_decode_str(token).decode_utf8().unwrap().into_owned()
+                        }
+                        None => {
+                            let body: Value = serde_json::from_slice(&body).unwrap();
+                            for item in body["value"].as_array().unwrap() {
+                                let text = |value: &Value| value.as_str().unwrap().to_owned();
+                                if let Some(user) = item["resourceData"]["id"].as_str() {
+                                    lock(&load.told[number])
+                                        .push((text(&item["id"]).parse().unwrap(), user.to_owned()));
+                                }
+                            }
+                            String::new()
+                        }
+                    };
+                    let _ = write!(
+                        stream.get_mut(),
+                        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{reply}",
+                        reply.len()
+                    );
+                }
+            });
+        }
+    });
+    address
+}
