@@ -325,6 +325,12 @@ pub struct DocumentChanges {
     pub is_complete: bool,
 }
 
+/// Whether these are the bytes of a record, as a store keeps it: the reader of untrusted bytes, for `fuzz/` to reach.
+#[doc(hidden)]
+pub fn is_record(bytes: &[u8]) -> bool {
+    record::decode(bytes).is_ok()
+}
+
 fn check_changes(changes: &[Change]) -> Result<(), StoreError> {
     if changes.len() > CHANGES_PER_COMMIT_MAX {
         return Err(StoreError::TooLarge(format!("{} changes at once", changes.len())));
