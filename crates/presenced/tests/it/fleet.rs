@@ -21,7 +21,10 @@ const NODES: usize = 3;
 /// Users, each with a writer of its own.
 const USERS: usize = 6;
 /// Acknowledged writes that each writer makes after a fault before it counts as over.
-const WRITES_AFTER: usize = 15;
+const WRITES_AFTER: usize = 5;
+/// Between two writes of one writer: all changes of a run together stay below what a subscription's backlog may hold, beyond which
+/// a receiver is told `missed`, as documented.
+const WRITES_APART: Duration = Duration::from_millis(400);
 /// How long one request may take before its sender goes to another node, as a load balancer would.
 const REQUEST_LIMIT: Duration = Duration::from_secs(8);
 
@@ -438,6 +441,7 @@ impl Load {
             }
             lock(&self.times).push(Instant::now());
             self.acknowledged[user].fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(WRITES_APART);
             if self.stop.load(Ordering::SeqCst) {
                 return;
             }
