@@ -46,8 +46,9 @@ pub(crate) fn run(program: &Path, people: u64, waves: usize, log: &str) -> anyho
     let all = people + waves as u64 * PEOPLE;
     let world = World::new(folder.path(), all)?;
     world.fill(Present { people, expiring: 0, expire_at: now() })?;
-    // Time to fill the rest and to start, also on a busy machine.
-    let ready = SignedDuration::from_secs(30) + SignedDuration::from_micros(60 * all as i64);
+    // Time to fill the rest and to start, also on a busy machine; for a million people and five waves just so little that
+    // the last wave's sessions were not set in the future.
+    let ready = SignedDuration::from_secs(60) + SignedDuration::from_micros(100 * all as i64);
     let waves = Waves { waves: waves as u64, people_each: PEOPLE, first: now() + ready, apart: APART };
     world.fill_waves(people, waves)?;
     let presenced = Server::presenced(program, &world, log)?;

@@ -30,8 +30,7 @@ impl Follower {
     pub(crate) fn start(address: SocketAddr, token: &str) -> anyhow::Result<Self> {
         let mut answer = String::new();
         ask(address, token, "changes", "connection: close\r\n")?.read_to_string(&mut answer)?;
-        let (_, rest) =
-            answer.split_once("\"position\":\"").context("a page of changes without a position")?;
+        let (_, rest) = answer.split_once("\"next\":\"").context("a page of changes without a position")?;
         let (position, _) = rest.split_once('"').context("a position without an end")?;
         let stream = ask(address, token, &format!("stream?from={position}"), "")?;
         stream.set_read_timeout(Some(LOOK_INTERVAL))?;

@@ -249,6 +249,9 @@ pub fn write_sequence_number(out: &mut Vec<u8>, number: SequenceNumber) {
     text[0] += (rest / PER_LETTER) as u8;
     // By hand: formatting took a tenth of a batch read.
     for digit in text[1..].iter_mut().rev() {
+        if rest == 0 {
+            break; // As most numbers are: short.
+        }
         *digit += (rest % 10) as u8;
         rest /= 10;
     }
