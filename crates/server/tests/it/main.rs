@@ -5,6 +5,7 @@ mod admin;
 mod history;
 mod isolation;
 mod matrix;
+mod mqtt;
 /// The same check as in the tests of the program.
 #[path = "../../../presenced/tests/it/schema.rs"]
 mod schema;

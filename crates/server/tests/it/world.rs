@@ -24,13 +24,14 @@ pub(crate) const APP: AppId = AppId::from_u128(0xF0);
 const LIFETIME_SECS: u32 = 3_600;
 
 pub(crate) struct World {
+    pub(crate) app: Arc<App>,
     pub(crate) address: SocketAddr,
     pub(crate) store: Arc<Memory>,
     /// An endpoint for notifications that completes every handshake.
     pub(crate) receiver: String,
     pub(crate) history: Arc<MemoryHistory>,
     issuers: Vec<(TenantId, Issuer)>,
-    stop: watch::Sender<bool>,
+    pub(crate) stop: watch::Sender<bool>,
 }
 
 /// User `number` (1 to 3) of a tenant.
@@ -124,8 +125,9 @@ impl World {
         };
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        loops::start(serve(vec![Listener::new(socket, None)], Arc::new(App::new(parts)), stop.subscribe()));
-        Self { address, store, history, receiver: receiver().await, issuers, stop }
+        let app = Arc::new(App::new(parts));
+        loops::start(serve(vec![Listener::new(socket, None)], app.clone(), stop.subscribe()));
+        Self { app, address, store, history, receiver: receiver().await, issuers, stop }
     }
 
     fn issuer(&self, tenant: TenantId) -> &Issuer {
