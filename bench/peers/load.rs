@@ -11,7 +11,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 struct Plan {
@@ -299,11 +299,16 @@ fn main() -> io::Result<()> {
     let is_over = Arc::new(AtomicBool::new(false));
     let failed = Arc::new(AtomicU64::new(0));
     let micros = Arc::new(Mutex::new(Vec::new()));
+    // Signing in is not what is measured.
+    let all_there = Arc::new(Barrier::new(connections as usize + 1));
     let threads: Vec<_> = (0..connections)
         .map(|connection| {
             let (plan, is_over, failed, micros) = (plan.clone(), is_over.clone(), failed.clone(), micros.clone());
+            let all_there = all_there.clone();
             std::thread::spawn(move || -> io::Result<()> {
-                let mut talk = connect(&plan, connection)?;
+                let talk = connect(&plan, connection);
+                all_there.wait();
+                let mut talk = talk?;
                 let mut mine = Vec::new();
                 let mut count = connection;
                 while !is_over.load(Ordering::Relaxed) {
@@ -320,6 +325,7 @@ fn main() -> io::Result<()> {
             })
         })
         .collect();
+    all_there.wait();
     let began = Instant::now();
     std::thread::sleep(Duration::from_secs(seconds));
     is_over.store(true, Ordering::Relaxed);

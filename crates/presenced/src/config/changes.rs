@@ -7,7 +7,7 @@ use store::Retention;
 
 /// The longest age, in hours: 30 days.
 const KEEP_HOURS_MAX: u32 = 30 * 24;
-/// The most entries; each takes 48 bytes of memory.
+/// The most entries; each takes some twelve bytes of memory.
 const KEEP_ENTRIES_MAX: usize = 100_000_000;
 
 /// `[changes]`: a day and a million changes, unless it says otherwise. Streams, pages and notifications can go on from
