@@ -142,13 +142,19 @@ fn generated(root: &Path) -> Vec<String> {
 /// Every key of the configuration and every bound is explained to whoever operates a server.
 fn names(root: &Path) -> Vec<String> {
     let operate = text(&root.join("docs/operate.md"));
+    let mut sources: Vec<_> = files(&root.join("crates/presenced/src/config"), "rs")
+        .into_iter()
+        .map(|path| (path, "pub(crate) "))
+        .collect();
+    for limits in ["crates/server/src/limits.rs", "crates/presence/src/limits.rs"] {
+        sources.push((root.join(limits), "pub const "));
+    }
     let mut problems = Vec::new();
-    for (file, before) in [
-        ("crates/presenced/src/config.rs", "pub(crate) "),
-        ("crates/server/src/limits.rs", "pub const "),
-        ("crates/presence/src/limits.rs", "pub const "),
-    ] {
-        let source = text(&root.join(file));
+    for (path, before) in sources {
+        let (file, source) = (relative(root, &path), text(&path));
+        if source.is_empty() {
+            problems.push(format!("{file}: is not there, and its names are to be explained"));
+        }
         let mut renamed = None;
         for line in source.lines().map(str::trim) {
             if let Some(attribute) = line.strip_prefix("#[serde(rename = \"") {

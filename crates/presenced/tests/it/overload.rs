@@ -66,11 +66,11 @@ fn assert_turned_away(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.header("retry-after"), Some("1"), "{answer:?}");
 }
 
-#[test]
 #[expect(
     clippy::disallowed_methods,
     reason = "how long those who are in waited is printed, and not asserted"
 )]
+#[test]
 fn who_is_in_is_served_and_the_others_are_told_to_come_again_while_health_checks_go_on() {
     let server = Serving::start(&format!("[overload]\nconnections_max = {ROOM}\n"));
     let token = server.app_token();
