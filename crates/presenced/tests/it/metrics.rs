@@ -23,6 +23,8 @@ fn root() -> PathBuf {
 struct Measured {
     server: Server,
     metrics: SocketAddr,
+    /// Where the server keeps what it keeps, for as long as it runs.
+    _folder: tempfile::TempDir,
 }
 
 impl Measured {
@@ -35,8 +37,7 @@ impl Measured {
             "--metrics",
             &metrics.to_string(),
         ]);
-        // The folder may go: what the server has open stays.
-        Self { server, metrics }
+        Self { server, metrics, _folder: folder }
     }
 
     fn get(&self, method: &str, path: &str) -> Answer {
