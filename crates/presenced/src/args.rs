@@ -484,7 +484,7 @@ pub(crate) struct TenantSettings {
     /// Requests an application may make in 30 seconds; 0 takes the tenant's own limit back.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) requests_per_30_seconds: Option<u32>,
-    /// TOML file with the tenant's own issuers as [[issuer]], each as [[tenant.issuer]] of a configuration; they replace
+    /// TOML file with the tenant's own issuers as `[[issuer]]`, each as `[[tenant.issuer]]` of a configuration; they replace
     /// those it has, and none gives it back to the embedded issuer.
     #[arg(long, value_name = "FILE")]
     pub(crate) issuers: Option<std::path::PathBuf>,

@@ -3,7 +3,7 @@
 //! Out, the broker is one more follower of the log: each change is published to its user's topic, retained and acknowledged, and
 //! how far the broker has acknowledged is kept in the store, so that a broker or a server that was away misses nothing. What a
 //! broker has forgotten, or remembers of users who are gone, is found out when a connection begins, by asking it.
-//! In, [`mapping`] reads messages and [`held`] keeps what devices ask for. [`bridge`] carries both over one connection.
+//! In, `mapping` reads messages and `held` keeps what devices ask for. `bridge` carries both over one connection.
 //!
 //! A tenant has a broker or none; nothing of one tenant reaches the broker of another.
 

@@ -119,7 +119,7 @@ struct Origins {
 }
 
 impl Tracer {
-    /// A tracer, and the queue for [`export::run`]. Of the traces that begin here, a part as large as `ratio` is kept; a caller's
+    /// A tracer, and the queue for `export::run`. Of the traces that begin here, a part as large as `ratio` is kept; a caller's
     /// own decision counts.
     pub fn new(clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, ratio: f64) -> (Arc<Self>, export::Queue) {
         let (queue, spans) = mpsc::channel(SPANS_QUEUED_MAX);

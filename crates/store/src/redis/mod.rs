@@ -1,9 +1,9 @@
 //! A store over Redis 7 or Valkey 8: one server, one with replicas, or a cluster, for many processes at once.
 //!
-//! People are spread over a fixed number of [`buckets`]; all that one commit touches is in one bucket, so it is one atomic
-//! script, guarded by the record's version. The script compares and writes; the rules stay with the caller. [`log`] makes one
-//! order of all buckets' changes, [`nodes`] shares the buckets' work, [`safety`] looks whether the engine may lose what it
-//! acknowledges, and [`connection`] is the way there. `docs/consistency.md` says what is promised.
+//! People are spread over a fixed number of `buckets`; all that one commit touches is in one bucket, so it is one atomic
+//! script, guarded by the record's version. The script compares and writes; the rules stay with the caller. `log` makes one
+//! order of all buckets' changes, `nodes` shares the buckets' work, `safety` looks whether the engine may lose what it
+//! acknowledges, and `connection` is the way there. `docs/consistency.md` says what is promised.
 
 mod buckets;
 mod connection;
