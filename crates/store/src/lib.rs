@@ -21,6 +21,7 @@ mod random;
 mod record;
 pub mod redis;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -210,9 +211,25 @@ pub trait Store: Send + Sync + 'static {
     async fn commit(&self, commit: Commit) -> Result<Version, StoreError>;
 
     /// As [`commit`](Self::commit), for many users in one go: an outcome for each, in the order given. They do not hang
-    /// together; it only costs less than one by one.
+    /// together, but those of one user are carried out in that order; it only costs less than one by one.
     async fn commit_all(&self, commits: Vec<Commit>) -> Vec<Result<Version, StoreError>> {
-        join_all(commits.into_iter().map(|commit| self.commit(commit))).await
+        let mut earlier: HashMap<UserKey, usize> = HashMap::with_capacity(commits.len());
+        let mut rounds: Vec<Vec<(usize, Commit)>> = Vec::new();
+        for (place, commit) in commits.into_iter().enumerate() {
+            let round = earlier.entry(commit.user).or_default();
+            if *round == rounds.len() {
+                rounds.push(Vec::new());
+            }
+            rounds[*round].push((place, commit));
+            *round += 1;
+        }
+        let mut outcomes = Vec::with_capacity(earlier.len());
+        for round in rounds {
+            let round = round.into_iter().map(async |(place, commit)| (place, self.commit(commit).await));
+            outcomes.extend(join_all(round).await);
+        }
+        outcomes.sort_by_key(|(place, _)| *place);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
     /// At most `max` users whose wake-up time is at or before `now`, earliest first as far as the backend can tell.

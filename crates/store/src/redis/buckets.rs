@@ -183,7 +183,7 @@ mod tests {
         let keys: Vec<_> = all.iter().map(|bucket| bucket.users.as_str()).collect();
         assert_eq!(
             keys,
-            ["presenced:{2}:users", "presenced:{3}:users", "presenced:{0}:users", "presenced:{1}:users"]
+            ["presenced:{3}:users", "presenced:{2}:users", "presenced:{1}:users", "presenced:{0}:users"]
         );
         let user = UserKey { tenant: TenantId::from_u128(1), user: UserId::from_u128(2) };
         assert_eq!(bucket_of_user(user, 64), bucket_of_user(user_of(&field_of(user)).unwrap(), 64));
