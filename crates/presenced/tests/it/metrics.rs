@@ -16,6 +16,9 @@ const PARSER: &str = "prometheus-client==0.22.1";
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const LOOKS_MAX: usize = 600;
 
+/// What only a server has that shares its store with others.
+const OF_A_SHARED_STORE: [&str; 3] = ["presenced_nodes", "presenced_leases", "presenced_store_losses_total"];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -83,9 +86,9 @@ fn requests_people_and_the_store_are_counted_on_a_listener_of_their_own() {
     assert_eq!(get("presenced_requests_total{operation=\"none\",status=\"400\"}"), Some(1.0));
     assert_eq!(get("presenced_request_duration_seconds_count{operation=\"getPresence\"}"), Some(2.0));
     assert_eq!(get("presenced_log_position"), Some(1.0));
-    // The key that seals positions of the log was kept before anybody was measured.
-    assert_eq!(get("presenced_store_commit_seconds_count"), Some(1.0));
-    assert_eq!(get("presenced_store_changes_total"), Some(2.0));
+    // Of the presence one; what delivery notes down now and then is committed, too.
+    assert!(get("presenced_store_commit_seconds_count").unwrap() >= 1.0);
+    assert!(get("presenced_store_changes_total").unwrap() >= 2.0);
     assert!(get("presenced_store_groups_total").unwrap() >= 1.0);
     assert!(get("presenced_token_cache_hits_total").unwrap() >= 2.0);
     assert_eq!(get("presenced_token_cache_misses_total"), Some(1.0));
@@ -232,7 +235,7 @@ fn every_metric_of_the_dashboard_and_the_alerts_is_on_the_page() {
         let used: BTreeSet<&str> =
             words.filter(|word| word.starts_with("presenced_") || word.starts_with("process_")).collect();
         assert!(used.len() > 5, "{file}");
-        for name in used {
+        for name in used.into_iter().filter(|name| !OF_A_SHARED_STORE.contains(name)) {
             assert!(known.contains(name), "{file} uses {name}, which is not on the page");
         }
     }
