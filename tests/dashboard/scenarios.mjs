@@ -351,7 +351,9 @@ const scenarios = {
       equal(await found.textContent(), name, 'as it was written');
     }
     await page.getByLabel('Search').fill(long);
-    const box = await page.locator('a.card').first().boundingBox();
+    const found = page.locator('a.card').filter({ hasText: long.trim() });
+    await found.waitFor();
+    const box = await found.boundingBox();
     ok(box.height < 100 && box.x + box.width <= 1280, `a long name stays in its card: ${JSON.stringify(box)}`);
     await page.locator('a.card').first().click();
     await says(page.locator('h1'), long);
