@@ -66,7 +66,7 @@ pub(crate) const CLIENTS: &[Client] = &[
     Client {
         name: "Go msgraph-sdk-go + azidentity",
         must_run: false,
-        cannot: Some(5),
+        cannot: Some(4),
         compresses: true,
         runner: || install::go().map(|folder| Command::new(folder.join("run_scenarios"))),
     },
