@@ -43,7 +43,8 @@ use crate::{Clock, EngineError, Ids};
 pub const ITEMS_PER_POST_MAX: usize = 100;
 /// Most POSTs of one [`Notifier::plan`].
 pub const PLANNED_POSTS_MAX: usize = 256;
-/// Most changes kept for one subscription under [`Backlog::Every`]; beyond it the newest of each user, and `missed`.
+/// Most changes of one subscription that wait in memory. Beyond it [`Backlog::Newest`] keeps the newest of each user and tells
+/// `missed`; under [`Backlog::Every`] the others wait in the log.
 pub const EVERY_BACKLOG_MAX: usize = 1_000;
 /// Most notifications waiting for one URL; beyond it they are dropped, and `missed`.
 pub const TARGET_BACKLOG_MAX: usize = 100_000;
@@ -58,7 +59,7 @@ pub enum Backlog {
     /// While a notification waits to be tried again, a newer state of the same user replaces it. As documented.
     #[default]
     Newest,
-    /// Every change is kept, in order, up to [`EVERY_BACKLOG_MAX`].
+    /// Every change is told, in order, as long as the log has it and [`RetrySettings::give_up_after`] has not passed.
     Every,
 }
 
@@ -245,7 +246,7 @@ pub struct Progress {
     pub cursor: Position,
     /// The end of the log as far as it has been read.
     pub read: Position,
-    /// Changes waiting or under way.
+    /// Changes waiting here or under way; those that still wait in the log are not counted.
     pub outstanding: usize,
 }
 
@@ -258,7 +259,7 @@ pub struct Standing {
     pub behind: usize,
     /// Those that wait to be authorized again.
     pub paused: usize,
-    /// Changes that wait or are under way, over all of them.
+    /// Changes that wait here or are under way, over all of them.
     pub outstanding: usize,
     /// Endpoints by [`State`]: healthy, slow, dropped.
     pub endpoints: [usize; 3],
@@ -434,6 +435,7 @@ impl Notifier {
     pub async fn pump(&self) -> Result<bool, EngineError> {
         let _turn = self.pumping.lock().await;
         self.share().await?;
+        self.refill().await?;
         let read = self.queue.lock().read;
         let found = self.store.read_log(read, LOG_READ_MAX).await?;
         let now = self.clock.now();
@@ -449,9 +451,18 @@ impl Notifier {
                     queue.take(entry, now);
                 }
                 queue.caught_up(now);
-                Ok(queue.read < end)
+                Ok(queue.read < end || !queue.with_room().is_empty())
             }
         }
+    }
+
+    /// Reads a piece of the log again for those who had no room for it when it was read for all. Called while nobody pumps.
+    async fn refill(&self) -> Result<(), EngineError> {
+        let of = self.queue.lock().with_room();
+        let Some(after) = of.values().min().copied() else { return Ok(()) };
+        let found = self.store.read_log(after, LOG_READ_MAX).await?;
+        self.queue.lock().refill(&of, &found, self.clock.now());
+        Ok(())
     }
 
     /// What to post now.
@@ -591,10 +602,10 @@ impl Notifier {
         for feed in queue.feeds.values().filter(|feed| feed.is_active() && !feed.subscription.is_expired(now))
         {
             standing.outstanding += feed.outstanding();
-            let count = match feed.outstanding() {
+            let count = match feed.lags() {
                 _ if feed.subscription.is_paused(now) => &mut standing.paused,
-                0 => &mut standing.current,
-                _ => &mut standing.behind,
+                false => &mut standing.current,
+                true => &mut standing.behind,
             };
             *count += 1;
         }

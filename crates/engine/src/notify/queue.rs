@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use presence::{AppId, Change, TenantId, Timestamp, UserKey};
-use store::{LogEntry, Position};
+use store::{LogEntry, LogRead, Position};
 
 use super::health::{Admission, Health, State};
 use super::lifecycle::LifecycleKey;
@@ -39,6 +39,8 @@ pub(super) struct Queue {
     /// After a restart, where the log ended then. Until that is read nothing is posted if only the newest state counts:
     /// one that was replaced before the restart must not be told after the one that replaced it.
     catch_up: Option<(Position, Vec<SubscriptionId>)>,
+    /// Feeds that have something in the log which found no room: see [`Feed::behind`].
+    behind: BTreeSet<SubscriptionId>,
     /// Feeds whose cursor may have moved since it was last kept.
     pub(super) moved: BTreeSet<SubscriptionId>,
     /// Subscriptions that ended by time: what is kept of them can go.
@@ -66,6 +68,8 @@ pub(super) struct Feed {
     from: Position,
     outstanding: BTreeSet<Position>,
     held: VecDeque<(Position, UserKey, Change)>,
+    /// Where every change counts: what comes after this found no room, and is read from the log again when there is some.
+    behind: Option<Position>,
     /// POSTs under way that tell it of changes.
     posts: usize,
     /// Whether such a POST goes to an earlier URL, or the log is being caught up with: what follows is held until that
@@ -115,8 +119,14 @@ impl Feed {
         self.outstanding.len()
     }
 
+    /// Whether something waits, here or in the log.
+    pub(super) fn lags(&self) -> bool {
+        !self.outstanding.is_empty() || self.behind.is_some()
+    }
+
     pub(super) fn cursor(&self, read: Position) -> Option<Position> {
         let first = self.outstanding.first().map(|first| Position(first.0 - 1));
+        let first = first.into_iter().chain(self.behind).min();
         first.or_else(|| (self.from > read).then_some(self.from))
     }
 }
@@ -150,6 +160,7 @@ impl Queue {
             from,
             outstanding: BTreeSet::new(),
             held: VecDeque::new(),
+            behind: None,
             posts: 0,
             is_moving: false,
             timer: None,
@@ -215,7 +226,9 @@ impl Queue {
         feed.is_ours = false;
         feed.outstanding.clear();
         feed.held.clear();
+        feed.behind = None;
         feed.is_moving = false;
+        self.behind.remove(&id);
         self.moved.remove(&id);
         let url = Arc::<str>::from(feed.subscription.notification_url.as_str());
         if let Some(target) = self.targets.get_mut(&url) {
@@ -296,6 +309,7 @@ impl Queue {
             self.timers.remove(&(at, id));
         }
         self.moved.remove(&id);
+        self.behind.remove(&id);
         if let Some(target) = self.targets.get_mut(&*feed.subscription.notification_url) {
             target.forget(id);
         }
@@ -339,14 +353,22 @@ impl Queue {
         let Some(feed) = self.feeds.get_mut(&id).filter(|feed| feed.is_ours && position > feed.from) else {
             return;
         };
-        if feed.subscription.is_expired(now) || !feed.outstanding.insert(position) {
+        let is_behind = feed.behind.is_some_and(|behind| position > behind);
+        if feed.subscription.is_expired(now) || is_behind || feed.outstanding.contains(&position) {
             return;
         }
         self.moved.insert(id);
         let is_paused = feed.subscription.is_paused(now);
+        if !newest_only && !is_paused && feed.outstanding.len() >= EVERY_BACKLOG_MAX {
+            feed.behind = Some(Position(position.0 - 1));
+            self.behind.insert(id);
+            return;
+        }
+        feed.outstanding.insert(position);
         if !feed.is_active || feed.is_moving || is_paused {
-            let replaces = is_paused || newest_only || feed.held.len() >= EVERY_BACKLOG_MAX;
-            if replaces && let Some(place) = feed.held.iter().position(|(_, other, _)| *other == user) {
+            if (is_paused || newest_only)
+                && let Some(place) = feed.held.iter().position(|(_, other, _)| *other == user)
+            {
                 if feed.held[place].0 > position {
                     feed.outstanding.remove(&position);
                     return;
@@ -360,6 +382,73 @@ impl Queue {
         }
         let subscription = Arc::clone(&feed.subscription);
         self.offer(subscription, Notice::Change { position, user, change }, now);
+    }
+
+    /// Whether none of some feeds has room for more of the log.
+    pub(super) fn are_behind(&self, ids: &BTreeSet<SubscriptionId>) -> bool {
+        ids.is_subset(&self.behind)
+    }
+
+    /// Feeds that are behind and have room again, with where each goes on in the log.
+    pub(super) fn with_room(&self) -> BTreeMap<SubscriptionId, Position> {
+        let has_room = |feed: &Feed| feed.outstanding.len() <= EVERY_BACKLOG_MAX / 2;
+        let feeds = self.behind.iter().filter_map(|id| Some((*id, self.feeds.get(id)?)));
+        feeds.filter(|(_, feed)| has_room(feed)).filter_map(|(id, feed)| Some((id, feed.behind?))).collect()
+    }
+
+    /// Hands what the log has from the lowest of these places on to those feeds, as far as there is room.
+    pub(super) fn refill(
+        &mut self,
+        of: &BTreeMap<SubscriptionId, Position>,
+        found: &LogRead,
+        now: Timestamp,
+    ) {
+        let read = self.read;
+        let entries = match found {
+            LogRead::Page { entries, .. } => &entries[..],
+            LogRead::Behind { .. } => &[],
+        };
+        let last = match found {
+            LogRead::Page { entries, .. } => entries.last().map_or(read, |last| last.position.min(read)),
+            LogRead::Behind { oldest, .. } => Position(oldest.0.saturating_sub(1)).min(read),
+        };
+        let (mut taking, mut missing) = (BTreeSet::new(), BTreeSet::new());
+        for (id, behind) in of.iter().filter(|(_, behind)| **behind < last) {
+            let Some(feed) = self.feeds.get_mut(id).filter(|feed| feed.behind == Some(*behind)) else {
+                continue;
+            };
+            feed.behind = None;
+            taking.insert(*id);
+            if matches!(found, LogRead::Behind { .. }) {
+                missing.insert(*id);
+            }
+        }
+        for entry in entries.iter().filter(|entry| entry.position <= read && entry.change.is_pair_changed) {
+            for id in self.by_user.get(&entry.user).cloned().unwrap_or_default() {
+                if !taking.contains(&id) || of.get(&id).is_none_or(|behind| entry.position <= *behind) {
+                    continue;
+                }
+                // As what is held: too old is too old, wherever it waited.
+                if self.settings.retry.may_try(entry.change.at, now) {
+                    self.feed(id, entry.position, entry.user, entry.change, now);
+                } else {
+                    missing.insert(id);
+                }
+            }
+        }
+        for id in taking {
+            let Some(feed) = self.feeds.get_mut(&id) else { continue };
+            if feed.behind.is_none() && last < read {
+                feed.behind = Some(last);
+            }
+            if feed.behind.is_none() {
+                self.behind.remove(&id);
+            }
+            self.moved.insert(id);
+        }
+        for id in missing {
+            self.miss(id, now);
+        }
     }
 
     /// A part of the log that was not read is no longer retained: every feed that had not passed it is told.
@@ -379,6 +468,8 @@ impl Queue {
         feed.from = from.max(feed.subscription.created_after);
         feed.outstanding.clear();
         feed.held.clear();
+        feed.behind = None;
+        self.behind.remove(&id);
         self.moved.insert(id);
         let url = Arc::<str>::from(feed.subscription.notification_url.as_str());
         if let Some(target) = self.targets.get_mut(&url) {

@@ -20,7 +20,10 @@ use crate::EngineError;
 #[derive(Default)]
 pub(super) struct Following {
     pub(super) seen: DocumentsSeen,
+    /// Those that were taken up.
     leases: Option<Arc<Leases>>,
+    /// Whether there is a subscription that nobody here has looked at whether to deliver.
+    pub(super) is_new: bool,
     /// The shards whose lifecycle events were taken up.
     taken: BTreeSet<u16>,
     /// Up to where each shard's cursor was kept by this process.
@@ -78,10 +81,8 @@ impl Notifier {
             }
         }
         drop(queue);
-        if is_new {
-            // Whoever has its shard takes it up.
-            following.leases = None;
-        }
+        // Whoever has its shard takes it up.
+        following.is_new |= is_new;
         Ok(())
     }
 
@@ -93,27 +94,38 @@ impl Notifier {
             self.fresh().await?;
         }
         let leases = shared.leases().borrow().clone();
-        if self.following.lock().await.leases.as_ref() == Some(&leases) {
-            return Ok(());
+        {
+            let following = self.following.lock().await;
+            if following.leases.as_ref() == Some(&leases) && !following.is_new {
+                return Ok(());
+            }
         }
         // In this order, as when cursors are kept.
         let mut saved = self.saving.lock().await;
         let mut following = self.following.lock().await;
         let now = self.clock.now();
         let shard = |id: &SubscriptionId| shared.shard_of(DocumentKind::Subscription, id.0.as_bytes());
+        // Before it is looked for: one that comes meanwhile is looked at the next time.
+        following.is_new = false;
+        // A lease that came back with another token was somebody else's in between, and so were the cursors.
+        let before = following.leases.clone();
+        let stays = |shard: u16| {
+            let token = leases.token(shard);
+            token.is_some() && before.as_ref().is_some_and(|before| before.token(shard) == token)
+        };
         let (gained, read) = {
             let mut queue = self.queue.lock();
             let lost: Vec<_> = queue
                 .feeds
                 .iter()
-                .filter(|(id, feed)| feed.is_ours && !leases.has(shard(id)))
+                .filter(|(id, feed)| feed.is_ours && !stays(shard(id)))
                 .map(|(id, _)| *id)
                 .collect();
             for id in lost {
                 queue.disown(id, now);
             }
             let gone: Vec<LifecycleKey> =
-                queue.lifecycle.keys().filter(|key| !leases.has(shard(&key.subscription))).copied().collect();
+                queue.lifecycle.keys().filter(|key| !stays(shard(&key.subscription))).copied().collect();
             for key in gone {
                 queue.let_go(key);
                 saved.lifecycle.remove(&key);
@@ -126,10 +138,16 @@ impl Notifier {
                 .collect();
             (gained, queue.read)
         };
-        following.kept.retain(|shard, _| leases.has(*shard));
-        following.taken.retain(|shard| leases.has(*shard));
-        if !gained.is_empty() {
-            self.take_up(shared, &gained, read, &mut saved).await?;
+        following.kept.retain(|shard, _| stays(*shard));
+        following.taken.retain(|shard| stays(*shard));
+        if !gained.is_empty()
+            && let Err(error) = self.take_up(shared, &gained, read, &mut saved).await
+        {
+            // As if none had come: the next call begins anew, at the same cursors.
+            let mut queue = self.queue.lock();
+            gained.iter().for_each(|(id, _)| queue.disown(*id, now));
+            following.is_new = true;
+            return Err(error);
         }
         if leases.held().any(|shard| !following.taken.contains(&shard)) {
             self.take_up_events(shared, &leases, &mut following.taken, &mut saved).await?;
@@ -177,25 +195,27 @@ impl Notifier {
     ) -> Result<(), EngineError> {
         let cursors = Cursors::read(self.store.as_ref()).await?;
         let now = self.clock.now();
-        let mut after = read;
+        let from_of = |(id, created_after): &(SubscriptionId, Position)| {
+            let shard = shared.shard_of(DocumentKind::Subscription, id.0.as_bytes());
+            let own = cursors.own.get(id).or_else(|| cursors.of_shard.get(&shard)).copied();
+            (*id, own.unwrap_or_default().max(*created_after))
+        };
+        let from: BTreeMap<SubscriptionId, Position> = gained.iter().map(from_of).collect();
         {
             let mut queue = self.queue.lock();
-            for (id, created_after) in gained {
-                let shard = shared.shard_of(DocumentKind::Subscription, id.0.as_bytes());
-                let own = cursors.own.get(id).or_else(|| cursors.of_shard.get(&shard)).copied();
-                let from = own.unwrap_or_default().max(*created_after);
-                after = after.min(from);
-                queue.adopt(*id, from, now);
+            for (id, from) in &from {
+                queue.adopt(*id, *from, now);
             }
         }
         saved.lagging.extend(cursors.own.keys());
-        let ids: BTreeSet<SubscriptionId> = gained.iter().map(|(id, _)| *id).collect();
-        while after < read {
+        let mut after = from.values().copied().min().unwrap_or(read);
+        let ids: BTreeSet<SubscriptionId> = from.keys().copied().collect();
+        while after < read && !self.queue.lock().are_behind(&ids) {
             match self.store.read_log(after, LOG_READ_MAX).await? {
                 LogRead::Behind { oldest, .. } => {
                     let mut queue = self.queue.lock();
-                    for (id, created_after) in gained {
-                        if created_after.max(&after).0 + 1 < oldest.0 {
+                    for (id, from) in &from {
+                        if from.max(&after).0 + 1 < oldest.0 {
                             queue.missed(*id, now);
                         }
                     }
@@ -213,8 +233,8 @@ impl Notifier {
             }
         }
         let mut queue = self.queue.lock();
-        for (id, _) in gained {
-            queue.settle(*id, now);
+        for id in ids {
+            queue.settle(id, now);
         }
         Ok(())
     }

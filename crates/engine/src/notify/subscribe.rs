@@ -123,8 +123,12 @@ impl Notifier {
         if self.store.shared().is_some() {
             self.saving.lock().await.lagging.insert(id);
         }
+        self.queue.lock().activate(id, self.clock.now());
+        if self.store.shared().is_some() {
+            // The lease of its shard may have come or gone while it was not active yet, and so was not looked at.
+            self.following.lock().await.is_new = true;
+        }
         let mut queue = self.queue.lock();
-        queue.activate(id, self.clock.now());
         if is_ours {
             queue.moved.insert(id);
         }

@@ -1,6 +1,6 @@
 //! Several `presenced` over one cluster of three masters and three replicas, under load, while one thing after another is
 //! killed, paused, cut off, moved or filled up. Afterwards every acknowledged write is there, subscriptions have been told
-//! of every change in order, and streams that went from node to node have no gap.
+//! of every change in order, or `missed`, and streams that went from node to node have no gap.
 
 use std::collections::HashSet;
 use std::io::{BufReader, Read, Write};
@@ -22,9 +22,6 @@ const NODES: usize = 3;
 const USERS: usize = 6;
 /// Acknowledged writes that each writer makes after a fault before it counts as over.
 const WRITES_AFTER: usize = 5;
-/// Between two writes of one writer: all changes of a run together stay below what a subscription's backlog may hold, beyond which
-/// a receiver is told `missed`, as documented.
-const WRITES_APART: Duration = Duration::from_millis(400);
 /// How long one request may take before its sender goes to another node, as a load balancer would.
 const REQUEST_LIMIT: Duration = Duration::from_secs(8);
 
@@ -49,8 +46,28 @@ struct Load {
     times: Mutex<Vec<Instant>>,
     /// Requests that were answered with anything but success, or not at all, and were sent again.
     retried: AtomicUsize,
-    /// The ids of the items that each receiver was told, as they came.
-    told: [Mutex<Vec<(Uuid, String)>>; 2],
+    /// What each receiver was told.
+    told: [Told; 2],
+}
+
+#[derive(Default)]
+struct Told {
+    /// The ids of the items, and the users, as they came.
+    changes: Mutex<Vec<(Uuid, String)>>,
+    /// Lifecycle events.
+    events: Mutex<Vec<String>>,
+}
+
+impl Told {
+    /// The changes, each when it came first.
+    fn distinct(&self) -> Vec<String> {
+        let mut seen = HashSet::new();
+        lock(&self.changes).iter().filter(|(id, _)| seen.insert(*id)).map(|(_, user)| user.clone()).collect()
+    }
+
+    fn missed(&self) -> usize {
+        lock(&self.events).iter().filter(|event| *event == "missed").count()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -200,26 +217,27 @@ fn under_load(mut fleet: Fleet, faults: impl FnOnce(&mut Fleet)) {
             log.len()
         );
     }
+    let changed: Vec<&str> = log.iter().map(|(user, _)| user.as_str()).collect();
     for told in &load.told {
-        wait_for("the last notification", || distinct(told).len() >= log.len());
-        let firsts = distinct(told);
-        assert_eq!(firsts.len(), log.len(), "every change once");
-        let users: Vec<&str> = firsts.iter().map(|(_, user)| user.as_str()).collect();
-        let changed: Vec<&str> = log.iter().map(|(user, _)| user.as_str()).collect();
-        assert!(users == changed, "in the order of the log");
-        println!("{} notifications for {} changes", lock(told).len(), firsts.len());
+        wait_for("the last notification", || told.distinct().len() >= log.len() || told.missed() > 0);
+        let firsts = told.distinct();
+        println!(
+            "{} notifications of {} changes, of {}; {} times missed",
+            lock(&told.changes).len(),
+            firsts.len(),
+            log.len(),
+            told.missed()
+        );
+        // In the order of the log, none invented; and none left out unless that was told.
+        let mut rest = changed.iter();
+        assert!(firsts.iter().all(|user| rest.any(|other| other == user)), "not in the order of the log");
+        assert!(firsts.len() == log.len() || told.missed() > 0, "a gap of which nobody was told");
     }
     println!(
         "{} acknowledged writes, all there; {} requests sent again",
         log.len(),
         load.retried.load(Ordering::SeqCst)
     );
-}
-
-/// The items a receiver was told, each when it came first.
-fn distinct(told: &Mutex<Vec<(Uuid, String)>>) -> Vec<(Uuid, String)> {
-    let mut seen = HashSet::new();
-    lock(told).iter().filter(|(id, _)| seen.insert(*id)).cloned().collect()
 }
 
 fn user_id(number: usize) -> String {
@@ -289,6 +307,7 @@ impl Fleet {
             "changeType": "updated",
             "resource": format!("communications/presences?$filter=id in ({})", ids.join(",")),
             "notificationUrl": format!("http://{receiver}/notify"),
+            "lifecycleNotificationUrl": format!("http://{receiver}/lifecycle"),
             "expirationDateTime": (now + Duration::from_secs(3_000)).to_string(),
         });
         let authorization = format!("Bearer {}", server.token(caller));
@@ -441,7 +460,6 @@ impl Load {
             }
             lock(&self.times).push(Instant::now());
             self.acknowledged[user].fetch_add(1, Ordering::SeqCst);
-            std::thread::sleep(WRITES_APART);
             if self.stop.load(Ordering::SeqCst) {
                 return;
             }
@@ -508,10 +526,13 @@ fn receive(load: Arc<Load>, number: usize) -> SocketAddr {
                         None => {
                             let body: Value = serde_json::from_slice(&body).unwrap();
                             for item in body["value"].as_array().unwrap() {
-                                let text = |value: &Value| value.as_str().unwrap().to_owned();
+                                let told = &load.told[number];
+                                if let Some(event) = item["lifecycleEvent"].as_str() {
+                                    lock(&told.events).push(event.to_owned());
+                                }
                                 if let Some(user) = item["resourceData"]["id"].as_str() {
-                                    lock(&load.told[number])
-                                        .push((text(&item["id"]).parse().unwrap(), user.to_owned()));
+                                    let id = item["id"].as_str().unwrap().parse().unwrap();
+                                    lock(&told.changes).push((id, user.to_owned()));
                                 }
                             }
                             String::new()

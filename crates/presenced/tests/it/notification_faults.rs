@@ -21,8 +21,8 @@ const CERTIFICATE: &str = include_str!("../../../identity/tests/vectors/certific
 const PRIVATE_KEY: &str = include_str!("../../../identity/tests/vectors/private-key.pem");
 /// Crashes in one run.
 const ROUNDS: usize = 100;
-/// After so many of them the receivers are well for a while: a backlog beyond its bound is `missed`, as documented, and what
-/// is asked here is that below it nothing is.
+/// After so many of them the receivers are well for a while: what has waited for more than four hours is `missed`, as documented,
+/// and what is asked here is that before that nothing is.
 const ROUNDS_BETWEEN_RESTS: usize = 20;
 /// Users whose presence changes; the receivers watch overlapping parts of them.
 const USERS: usize = 6;
