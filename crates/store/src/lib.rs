@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use presence::{Change, Timestamp, UserKey, UserPresence};
 use tokio::sync::watch;
 
@@ -310,6 +310,14 @@ pub trait Shared: Send + Sync {
     /// The documents that have changed since `seen`, which is moved on.
     async fn document_changes(&self, seen: &mut DocumentsSeen) -> Result<DocumentChanges, StoreError>;
 
+    /// Waits until no other process has a claim to this name. Where there is but one process, nobody has.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], also when somebody else has it for too long.
+    async fn claim(&self, _name: &[u8]) -> Result<Claim, StoreError> {
+        Ok(Claim::default())
+    }
+
     /// The processes that use the store.
     async fn nodes(&self) -> Result<Vec<Node>, StoreError>;
 
@@ -318,6 +326,36 @@ pub trait Shared: Send + Sync {
 
     /// How often the store was found to have lost what it had acknowledged.
     fn losses(&self) -> u64;
+}
+
+/// The sole right to something among all processes, until it is given back or dropped.
+#[derive(Default)]
+#[must_use]
+pub struct Claim {
+    end: Option<(BoxFuture<'static, ()>, tokio::runtime::Handle)>,
+}
+
+impl Claim {
+    /// A claim that is given back by this. To be called on a runtime.
+    pub(crate) fn new(end: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { end: Some((Box::pin(end), tokio::runtime::Handle::current())) }
+    }
+
+    /// Gives it back, and returns when others can have it.
+    pub async fn release(mut self) {
+        if let Some((end, _)) = self.end.take() {
+            end.await;
+        }
+    }
+}
+
+/// Whoever was stopped in the middle has no claim any more either.
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some((end, runtime)) = self.end.take() {
+            runtime.spawn(end);
+        }
+    }
 }
 
 /// Up to where changes of documents are known, by shard.

@@ -62,7 +62,7 @@ pub enum SubscribeError {
 
 impl Notifier {
     /// Keeps a new subscription. It sees the changes after this call; `created_after` is set here, and the users are
-    /// sorted, each once.
+    /// sorted, each once. Of those who make one for the same owner at the same moment, through any process, one is first.
     ///
     /// # Errors
     /// All of [`SubscribeError`] but `NotFound`.
@@ -76,6 +76,22 @@ impl Notifier {
         if subscription.users.len() > USERS_PER_SUBSCRIPTION_MAX {
             return Err(SubscribeError::TooManyUsers);
         }
+        let Some(shared) = self.store.shared() else { return self.create_alone(subscription, quota).await };
+        let name = owner_name(&subscription);
+        // Among ourselves in the order of coming, and only the first of us asks the others.
+        let _turn =
+            self.turns[name.iter().map(|byte| usize::from(*byte)).sum::<usize>() % TURNS].lock().await;
+        let claim = shared.claim(&name).await?;
+        let created = self.create_alone(subscription, quota).await;
+        claim.release().await;
+        created
+    }
+
+    async fn create_alone(
+        &self,
+        mut subscription: Subscription,
+        quota: Quota,
+    ) -> Result<Arc<Subscription>, SubscribeError> {
         let id = subscription.id;
         self.fresh().await?;
         // With everything that was committed before: it is not for this subscription.
@@ -302,6 +318,15 @@ impl Notifier {
         saved.lifecycle.extend(told);
         self.queue.lock().remove(id).ok_or(SubscribeError::NotFound)
     }
+}
+
+/// Who may not have two: the tenant, the application, and on whose behalf.
+fn owner_name(subscription: &Subscription) -> Vec<u8> {
+    let delegated = subscription.delegated.map_or(0, UserId::as_u128);
+    [subscription.tenant.as_u128(), subscription.app.as_u128(), delegated]
+        .iter()
+        .flat_map(|id| id.to_be_bytes())
+        .collect()
 }
 
 impl Subscription {

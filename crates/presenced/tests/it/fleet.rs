@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::engines::{Engine, wait_for};
 use crate::notifications::read_request;
-use crate::support::{APP, JSON, Server, USER_A};
+use crate::support::{APP, Caller, JSON, Server, USER_A};
 
 const NODES: usize = 3;
 /// Users, each with a writer of its own.
@@ -124,6 +124,47 @@ fn a_node_that_is_cut_off_from_the_engine_refuses_and_the_others_take_over() {
             });
         });
     });
+}
+
+/// How often two nodes are asked for the same at the same moment.
+const ROUNDS: usize = 25;
+
+#[test]
+fn of_two_nodes_that_are_asked_for_the_same_subscription_at_once_one_makes_it() {
+    if crate::engines::is_missing() {
+        return;
+    }
+    let engine = Engine::single();
+    let url = format!("redis://127.0.0.1:{}", engine.servers[0].port);
+    let nodes = [(); 2].map(|()| Server::dev_with(&["--in-memory", "--store", &url]));
+    let callers = nodes.each_ref().map(|node| Caller::user(node, USER_A));
+    let receiver = receive(Arc::new(Load::at(Vec::new())), 0);
+    let clock = nodes[0].send("GET", "/_presenced/v1/clock", &[], b"").json();
+    let now: presence::Timestamp = clock["time"].as_str().unwrap().parse().unwrap();
+    let body = json!({
+        "changeType": "updated",
+        "resource": format!("communications/presences/{USER_A}"),
+        "notificationUrl": format!("http://{receiver}/notify"),
+        "expirationDateTime": (now + Duration::from_secs(3_000)).to_string(),
+    });
+    for round in 0..ROUNDS {
+        let together = std::sync::Barrier::new(2);
+        let answers = std::thread::scope(|scope| {
+            let ask = |caller: &Caller<'_>| {
+                together.wait();
+                caller.post("/v1.0/subscriptions", &body)
+            };
+            let asked = callers.each_ref().map(|caller| scope.spawn(move || ask(caller)));
+            asked.map(|asked| asked.join().unwrap())
+        });
+        let mut statuses = answers.each_ref().map(|answer| answer.status);
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 409], "round {round}: {answers:?}");
+        let made = answers.iter().find(|answer| answer.status == 201).unwrap();
+        let path = format!("/v1.0/subscriptions/{}", made.json()["id"].as_str().unwrap());
+        let deleted = callers[round % 2].send("DELETE", &path, &[], b"");
+        assert_eq!(deleted.status, 204, "{deleted:?}");
+    }
 }
 
 /// A way to an engine that can be cut.
@@ -246,20 +287,11 @@ fn user_id(number: usize) -> String {
 
 impl Fleet {
     fn start(engine: Engine, urls: Vec<String>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let addresses =
             (0..NODES).map(|_| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()).collect();
-        let load = Load {
-            addresses,
-            tokens: Mutex::new(vec![String::new(); NODES]),
-            stop: AtomicBool::new(false),
-            acknowledged: (0..USERS).map(|_| AtomicUsize::new(0)).collect(),
-            times: Mutex::default(),
-            retried: AtomicUsize::new(0),
-            told: Default::default(),
-        };
-        let mut fleet =
-            Self { engine, urls, nodes: (0..NODES).map(|_| None).collect(), folder, load: Arc::new(load) };
+        let folder = tempfile::tempdir().unwrap();
+        let nodes = (0..NODES).map(|_| None).collect();
+        let mut fleet = Self { engine, urls, nodes, folder, load: Arc::new(Load::at(addresses)) };
         for node in 0..NODES {
             fleet.start_node(node);
         }
@@ -423,6 +455,19 @@ impl Fleet {
 }
 
 impl Load {
+    /// Nobody does anything yet.
+    fn at(addresses: Vec<SocketAddr>) -> Self {
+        Self {
+            addresses,
+            tokens: Mutex::new(vec![String::new(); NODES]),
+            stop: AtomicBool::new(false),
+            acknowledged: (0..USERS).map(|_| AtomicUsize::new(0)).collect(),
+            times: Mutex::default(),
+            retried: AtomicUsize::new(0),
+            told: Default::default(),
+        }
+    }
+
     /// One request to one node.
     fn send(&self, node: usize, method: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
         let mut stream = TcpStream::connect_timeout(&self.addresses[node], Duration::from_secs(1))?;

@@ -25,6 +25,8 @@ pub(super) struct Bucket {
     pub(super) log: String,
     /// Hash: counters, floors and the lease.
     pub(super) meta: String,
+    /// Hash: who has the sole right to what, and until when.
+    pub(super) claims: String,
     /// Stream: which documents were changed.
     pub(super) document_log: String,
     /// Hashes: the documents of each kind.
@@ -56,6 +58,7 @@ pub(super) fn buckets(prefix: &str, count: u16) -> Vec<Bucket> {
             wakes: key("wakes"),
             log: key("log"),
             meta: key("meta"),
+            claims: key("claims"),
             document_log: key("document-log"),
             documents: DocumentKind::ALL.map(|kind| key(name_of(kind))),
         }
@@ -109,7 +112,7 @@ pub(super) fn bucket_of_document(kind: DocumentKind, key: &[u8], count: u16) -> 
 }
 
 /// The bucket of any key. Part of the stored form.
-fn spread(key: &[u8], count: u16) -> u16 {
+pub(super) fn spread(key: &[u8], count: u16) -> u16 {
     (crc32fast::hash(key) % u32::from(count)) as u16
 }
 

@@ -52,6 +52,7 @@ pub(super) struct Scripts {
     pub(super) documents: Script,
     pub(super) lease: Script,
     pub(super) heartbeat: Script,
+    pub(super) claim: Script,
 }
 
 impl Scripts {
@@ -68,11 +69,12 @@ impl Scripts {
             documents: script(include_str!("documents.lua")),
             lease: script(include_str!("lease.lua")),
             heartbeat: script(include_str!("heartbeat.lua")),
+            claim: script(include_str!("claim.lua")),
         }
     }
 
-    fn all(&self) -> [&Script; 6] {
-        [&self.commit, &self.advance, &self.trim, &self.documents, &self.lease, &self.heartbeat]
+    fn all(&self) -> [&Script; 7] {
+        [&self.commit, &self.advance, &self.trim, &self.documents, &self.lease, &self.heartbeat, &self.claim]
     }
 }
 

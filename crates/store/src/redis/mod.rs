@@ -6,6 +6,7 @@
 //! acknowledges, and `connection` is the way there. `docs/consistency.md` says what is promised.
 
 mod buckets;
+mod claim;
 mod connection;
 mod entry;
 mod log;
@@ -34,8 +35,8 @@ use self::log::Log;
 use self::nodes::Membership;
 use crate::record;
 use crate::{
-    Commit, Document, DocumentChanges, DocumentKind, DocumentsSeen, LogRead, Position, Retention, Shared,
-    Store, StoreError, Stored, Version, check_changes, check_documents,
+    Claim, Commit, Document, DocumentChanges, DocumentKind, DocumentsSeen, LogRead, Position, Retention,
+    Shared, Store, StoreError, Stored, Version, check_changes, check_documents,
 };
 
 pub use self::buckets::BUCKETS_MAX;
@@ -770,6 +771,11 @@ impl Shared for Redis {
 
     async fn document_changes(&self, seen: &mut DocumentsSeen) -> Result<DocumentChanges, StoreError> {
         self.open_inner()?.changes(seen).await
+    }
+
+    async fn claim(&self, name: &[u8]) -> Result<Claim, StoreError> {
+        self.open_inner()?;
+        self.inner.claim(name).await
     }
 
     async fn nodes(&self) -> Result<Vec<Node>, StoreError> {

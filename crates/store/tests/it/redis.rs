@@ -211,6 +211,37 @@ fn what_one_process_changes_of_documents_the_others_learn() {
 }
 
 #[test]
+fn a_claim_is_one_processs_until_it_is_given_back_dropped_or_too_old() {
+    if is_missing() {
+        return;
+    }
+    let engine = Engine::replicated();
+    let options = apart();
+    let stores = several(&engine, &options, 2);
+    run(async {
+        let (one, other) = (stores[0].as_ref(), stores[1].as_ref());
+        let claim = one.claim(b"owner").await.unwrap();
+        drop(other.claim(b"somebody else").await.unwrap());
+        // Whoever waits has it when it is given back, and not before.
+        let (waiting, ()) = tokio::join!(other.claim(b"owner"), async {
+            tokio::task::yield_now().await;
+            claim.release().await;
+        });
+        assert!(matches!(one.claim(b"owner").await, Err(StoreError::Unavailable(_))), "it is the other's");
+        drop(waiting.unwrap());
+        let dead = one.claim(b"owner").await.unwrap();
+        // As when its holder died long ago.
+        let bucket = engine.servers[0].cli(&["--scan", "--pattern", &format!("{}:*:claims", options.prefix)]);
+        let key =
+            bucket.lines().find(|key| engine.servers[0].cli(&["HEXISTS", key, "owner"]) == "1").unwrap();
+        assert_eq!(engine.servers[0].cli(&["HSET", key, "owner", "somebody 1"]), "0");
+        other.claim(b"owner").await.unwrap().release().await;
+        drop(dead);
+        assert_eq!(engine.servers[0].cli(&["HEXISTS", key, "owner"]), "0");
+    });
+}
+
+#[test]
 fn an_engine_that_may_lose_what_it_acknowledged_is_refused_unless_that_is_accepted() {
     if is_missing() {
         return;
