@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use crate::support::{APP, Answer, BINARY, USER_A, parse_answer, read_answer};
+use crate::support::{APP, Answer, BINARY, USER_A, engine_lines, parse_answer, read_answer};
 
 const TENANT: &str = "84bd8158-6d4d-4958-8b9f-9d6445542f95";
 const SECRET: &str = "a-secret-of-the-test";
@@ -62,6 +62,7 @@ impl Serving {
             listen = {{ http = ["{http}"], https = ["{https}"] }}
             tls = {{ certificate = "certificate.pem", key = "key.pem" }}
             issuer = {{ embedded = true }}
+            {engine}
             {more}
 
             [[tenant]]
@@ -78,6 +79,7 @@ impl Serving {
             secret_file = "secret"
             roles = ["Presence.Read.All"]
             "#,
+            engine = engine_lines(folder.path()),
             port = https.port()
         );
         std::fs::write(folder.path().join("presenced.toml"), config).unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{APP, BINARY, HUNG, USER_A, USER_B, read_answer};
+use crate::support::{APP, BINARY, HUNG, USER_A, USER_B, engine_lines, read_answer};
 
 pub(crate) const TENANT: &str = "84bd8158-6d4d-4958-8b9f-9d6445542f95";
 pub(crate) const SECRET: &str = "a-secret-of-the-test";
@@ -94,6 +94,7 @@ impl Site {
             listen.http = ["{http}"]
             metrics.listen = "{metrics}"
             issuer.embedded = true
+            {engine}
             {top}
 
             [[tenant]]
@@ -107,6 +108,7 @@ impl Site {
 
             {in_tenant}
             "#,
+            engine = engine_lines(self.folder.path()),
             http = self.http,
             metrics = self.metrics,
         );

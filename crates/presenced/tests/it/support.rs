@@ -155,23 +155,37 @@ impl Drop for Server {
     }
 }
 
-/// With `PRESENCED_TEST_STORE=redis` every emulator of the tests keeps presence in one `redis-server` that they share, each
-/// under names of its own; those of one folder under the same.
+/// With `PRESENCED_TEST_STORE=redis` every server of the tests keeps presence in one `redis-server` that they share, each under
+/// names of its own; those of one folder under the same. Answers where, and what the names begin with. `tests/over-redis`
+/// says which tests that is for.
 #[expect(clippy::disallowed_methods, reason = "whoever starts the tests chooses the store")]
-fn engine_arguments(arguments: &[&str]) -> Vec<String> {
+fn engine(folder: Option<&str>) -> Option<(String, String)> {
     static ENGINE: OnceLock<crate::engines::Engine> = OnceLock::new();
     static PREFIXES: AtomicU64 = AtomicU64::new(0);
-    if std::env::var("PRESENCED_TEST_STORE").as_deref() != Ok("redis") || arguments.contains(&"--store") {
-        return Vec::new();
+    if std::env::var("PRESENCED_TEST_STORE").as_deref() != Ok("redis") {
+        return None;
     }
     let engine = ENGINE.get_or_init(crate::engines::Engine::single);
-    let folder = arguments.iter().skip_while(|argument| **argument != "--data-dir").nth(1);
     let prefix = match folder {
         Some(folder) => format!("folder{}", folder.replace(|c: char| !c.is_ascii_alphanumeric(), "-")),
         None => format!("memory-{}", PREFIXES.fetch_add(1, Ordering::Relaxed)),
     };
-    let url = format!("redis://127.0.0.1:{}", engine.servers[0].port);
-    ["--store", &url, "--store-prefix", &prefix].map(str::to_owned).to_vec()
+    Some((format!("redis://127.0.0.1:{}", engine.servers[0].port), prefix))
+}
+
+fn engine_arguments(arguments: &[&str]) -> Vec<String> {
+    let folder = arguments.iter().skip_while(|argument| **argument != "--data-dir").nth(1);
+    match engine(folder.copied()).filter(|_| !arguments.contains(&"--store")) {
+        Some((url, prefix)) => ["--store", &url, "--store-prefix", &prefix].map(str::to_owned).to_vec(),
+        None => Vec::new(),
+    }
+}
+
+/// The same as lines of a configuration in this folder.
+pub(crate) fn engine_lines(folder: &Path) -> String {
+    engine(folder.to_str())
+        .map(|(url, prefix)| format!("store = \"{url}\"\nredis.prefix = \"{prefix}\"\n"))
+        .unwrap_or_default()
 }
 
 pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json");

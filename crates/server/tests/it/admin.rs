@@ -4,7 +4,6 @@ use graph::Profile;
 use identity::SecretDigest;
 use serde_json::{Value, json};
 use server::directory::{Directory, kept_applications, with_kept};
-use store::Store;
 
 use crate::world::{APP, TENANTS, World, user_of};
 

@@ -3,7 +3,6 @@
 use graph::Profile;
 use presence::UserKey;
 use serde_json::{Value, json};
-use store::Store;
 
 use crate::world::{Answer, TENANTS, World, user_of};
 

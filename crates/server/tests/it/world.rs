@@ -26,7 +26,7 @@ const LIFETIME_SECS: u32 = 3_600;
 pub(crate) struct World {
     pub(crate) app: Arc<App>,
     pub(crate) address: SocketAddr,
-    pub(crate) store: Arc<Memory>,
+    pub(crate) store: Arc<dyn Store>,
     /// An endpoint for notifications that completes every handshake.
     pub(crate) receiver: String,
     pub(crate) history: Arc<MemoryHistory>,
@@ -69,12 +69,12 @@ impl World {
         trusts: &[(usize, usize)],
         host_tenant: Option<TenantId>,
     ) -> Self {
-        let store = Arc::new(Memory::default());
+        let store = store().await;
         let wall_clock: Arc<dyn Clock> = Arc::new(SystemClock::new(None));
         let state = ClockState { frozen_at: Some(wall_clock.now()), ..ClockState::default() };
         let clock = Arc::new(VirtualClock::new(wall_clock.clone(), state));
         let history = Arc::new(MemoryHistory::new(std::time::Duration::from_secs(3_600)));
-        let engine = Engine::new(store.clone() as Arc<dyn Store>, clock.clone()).keeping(history.clone());
+        let engine = Engine::new(store.clone(), clock.clone()).keeping(history.clone());
         let engine = Arc::new(engine);
         let settings = engine::notify::DeliverySettings::default();
         let notifier = engine::notify::Notifier::open(store.clone(), clock, Arc::new(RandomIds), settings);
@@ -185,6 +185,17 @@ impl World {
         crate::schema::check(status, &bytes[end + 4..]);
         Answer { status, head, body: String::from_utf8(bytes[end + 4..].to_vec()).unwrap() }
     }
+}
+
+/// A store of its own: in memory, or with `PRESENCED_TEST_STORE=redis` in a `redis-server` that all tests share.
+#[expect(clippy::disallowed_methods, reason = "whoever starts the tests chooses the store")]
+async fn store() -> Arc<dyn Store> {
+    static ENGINE: OnceLock<crate::engines::Engine> = OnceLock::new();
+    if std::env::var("PRESENCED_TEST_STORE").as_deref() != Ok("redis") {
+        return Arc::new(Memory::default());
+    }
+    let place = ENGINE.get_or_init(crate::engines::Engine::single).place();
+    Arc::new(store::redis::Redis::open(&place, crate::engines::apart()).await.unwrap())
 }
 
 /// Starts an endpoint that answers each handshake as it should, and says where it is.
