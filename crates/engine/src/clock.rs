@@ -53,7 +53,12 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let elapsed = i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX);
         let offset = unix_micros().saturating_sub(elapsed);
-        let offset = self.offset_micros.fetch_max(offset, Ordering::Relaxed).max(offset);
+        // Looked at before it is written: it hardly ever grows, and every processor asks what time it is.
+        let known = self.offset_micros.load(Ordering::Relaxed);
+        let offset = match offset > known {
+            true => self.offset_micros.fetch_max(offset, Ordering::Relaxed).max(offset),
+            false => known,
+        };
         Timestamp::from_microsecond(offset.saturating_add(elapsed)).unwrap_or(Timestamp::MAX)
     }
 

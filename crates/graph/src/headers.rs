@@ -53,6 +53,10 @@ impl MetadataLevel {
     /// What the `Accept` header asks for. Whatever it says, JSON is what it gets: a header that excludes JSON, or that
     /// cannot be read, counts as minimal (§13.2, row 406).
     pub fn from_accept(accept: Option<&str>) -> Self {
+        // What most clients send needs no taking apart.
+        if matches!(accept, None | Some("application/json" | "*/*")) {
+            return Self::Minimal;
+        }
         let mut best = (0.0, Self::Minimal);
         for range in accept.unwrap_or_default().split(',') {
             let mut parameters = range.split(';').map(str::trim);

@@ -40,7 +40,9 @@ impl<'a> Body<'a> {
         if !self.content_type.is_some_and(is_json) || !self.content_encoding.is_none_or(is_identity) {
             return Err(GraphError::unreadable_payload());
         }
-        serde_json::from_slice(bytes).map_err(|_| GraphError::unreadable_payload())
+        // All at once; a reader of bytes would look at each string again.
+        let text = std::str::from_utf8(bytes).map_err(|_| GraphError::unreadable_payload())?;
+        serde_json::from_str(text).map_err(|_| GraphError::unreadable_payload())
     }
 }
 
@@ -75,6 +77,11 @@ impl<'a> Members<'a> {
     /// # Errors
     /// The unreadable-payload error when the value is not a string.
     pub fn text(&self, name: &str) -> Result<Option<Cow<'a, str>>, GraphError> {
+        // It is JSON already: a string without escapes is what is between its quotes.
+        let plain = self.raw(name).and_then(|raw| raw.get().strip_prefix('"')?.strip_suffix('"'));
+        if let Some(plain) = plain.filter(|text| !text.bytes().any(|byte| byte == b'\\')) {
+            return Ok(Some(plain.into()));
+        }
         Ok(self.get::<Text<'a>>(name)?.map(|text| text.0))
     }
 

@@ -164,14 +164,34 @@ fn segments(rest: &str) -> Result<Vec<Cow<'_, str>>, GraphError> {
     if rest.is_empty() {
         return Ok(segments);
     }
-    for raw in rest.strip_suffix('/').unwrap_or(rest).split('/') {
-        let segment = decode(raw)?;
-        match split_key(&segment) {
-            Some((collection, key)) => segments.extend([Cow::Owned(collection.to_owned()), Cow::Owned(key)]),
-            None => segments.push(segment),
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    // Every byte is looked at once: where a segment ends, it is known whether there is anything in it to undo.
+    let (mut start, mut is_plain) = (0, true);
+    for (at, byte) in rest.bytes().chain([b'/']).enumerate() {
+        match byte {
+            b'/' => {
+                let raw = &rest[start..at];
+                if is_plain {
+                    segments.push(raw.into());
+                } else {
+                    push_decoded(&mut segments, raw)?;
+                }
+                (start, is_plain) = (at + 1, true);
+            }
+            b'%' | b'(' => is_plain = false,
+            _ => {}
         }
     }
     Ok(segments)
+}
+
+fn push_decoded<'a>(segments: &mut Vec<Cow<'a, str>>, raw: &'a str) -> Result<(), GraphError> {
+    let segment = decode(raw)?;
+    match split_key(&segment) {
+        Some((collection, key)) => segments.extend([Cow::Owned(collection.to_owned()), Cow::Owned(key)]),
+        None => segments.push(segment),
+    }
+    Ok(())
 }
 
 fn decode(raw: &str) -> Result<Cow<'_, str>, GraphError> {

@@ -47,9 +47,9 @@ impl<T> Default for LastToken<T> {
 
 impl<T: Copy> LastToken<T> {
     /// What was made of this token, if it is the last one and was verified in this epoch.
-    pub(crate) fn find(&self, token: &str, epoch: u64, now: Timestamp) -> Option<Result<T, TokenError>> {
+    pub(crate) fn find(&self, token: &[u8], epoch: u64, now: Timestamp) -> Option<Result<T, TokenError>> {
         let mut last = self.lock();
-        let shown = last.as_ref().filter(|shown| shown.epoch == epoch && shown.token.is(token.as_bytes()))?;
+        let shown = last.as_ref().filter(|shown| shown.epoch == epoch && shown.token.is(token))?;
         let checked = shown.lifetime.check(now, CLOCK_SKEW_SECS).map(|()| shown.made);
         if checked.is_err() {
             *last = None;

@@ -197,14 +197,15 @@ impl Verifier {
         Ok(made)
     }
 
-    /// What was made of this token when the connection showed it last, if that was the last token it showed.
+    /// What was made of this token when the connection showed it last, if that was the last token it showed. Bytes that are
+    /// no token are nothing that was shown.
     ///
     /// # Errors
     /// When its lifetime is over.
     pub fn again<T: Copy>(
         &self,
         last: &LastToken<T>,
-        token: &str,
+        token: &[u8],
         now: Timestamp,
     ) -> Option<Result<T, TokenError>> {
         last.find(token, self.epoch.load(Ordering::Acquire), now)

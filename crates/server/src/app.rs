@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::{Arc, LazyLock};
 
 use arc_swap::{ArcSwap, Guard};
@@ -30,7 +31,7 @@ use crate::history::HistoryReaders;
 use crate::http::connection::{Handler, Peer};
 use crate::http::error::Refusal;
 use crate::http::overload::Bounds;
-use crate::http::reply::{Envelope, Reply, ResponseBody, full, in_full};
+use crate::http::reply::{CLIENT_REQUEST_ID, Envelope, Heads, Reply, ResponseBody, full, in_full};
 use crate::http::{cors, encode};
 use crate::issuing::EmbeddedIssuers;
 use crate::journal::Exchange;
@@ -103,7 +104,7 @@ pub struct App {
     pub(crate) host_tenant: Option<TenantId>,
     pub(crate) emulator: Option<Emulator>,
     public_url: Option<String>,
-    diagnostic: HeaderValue,
+    heads: Heads,
     /// What is counted.
     pub(crate) metrics: Metrics,
     pub(crate) position_seal: PositionSeal,
@@ -157,7 +158,7 @@ impl App {
             history_readers: parts.history_readers,
             bounds: Bounds::default(),
             metrics: Metrics::new(),
-            diagnostic: diagnostic.unwrap_or_else(|_| HeaderValue::from_static("{}")),
+            heads: Heads::new(diagnostic.unwrap_or_else(|_| HeaderValue::from_static("{}"))),
         }
     }
 
@@ -248,7 +249,7 @@ impl Handler for App {
         let envelope = Envelope {
             request_id,
             client_request_id: client_request_id.as_deref(),
-            diagnostic: &self.diagnostic,
+            heads: &self.heads,
             origin: &origin,
             tls: peer.tls,
             date: self.wall_clock.now(),
@@ -263,15 +264,18 @@ impl Handler for App {
         }
         let mut source = BodySource::Stream(body);
         let span = self.tracer.as_ref().and_then(|tracer| tracer.request(&head.headers));
-        let answer = self.answer(&mut head, &mut source, peer, &envelope, last, &mut facts);
-        let answered = AssertUnwindSafe(trace::within(span.as_ref().map(|span| span.context), answer));
-        let (mut response, cause) = match answered.catch_unwind().await {
-            Ok(answer) => answer,
-            // A defect of ours: the caller gets an answer, the log the panic, and everybody else is not concerned.
-            Err(_) => (envelope.failure(&GraphError::internal()), Some("a panic".to_owned())),
+        let (mut response, cause) = {
+            // Pinned where it is made: it holds everything a request needs, which is long to move.
+            let answer = pin!(self.answer(&mut head, &mut source, peer, &envelope, last, &mut facts));
+            let answered = AssertUnwindSafe(trace::within(span.as_ref().map(|span| span.context), answer));
+            match answered.catch_unwind().await {
+                Ok(answer) => answer,
+                // A defect of ours: the caller gets an answer, the log the panic, and everybody else is not concerned.
+                Err(_) => (envelope.failure(&GraphError::internal()), Some("a panic".to_owned())),
+            }
         };
         self.record(&head, &response);
-        self.note(&head, &source, &response, request_id, facts, started.elapsed());
+        self.note(&head, &source, &response, request_id, facts, started);
         encode::compress(&head.headers, &mut response);
         if head.headers.contains_key(http::header::ORIGIN) {
             cors::share(&mut response, page);
@@ -301,7 +305,7 @@ impl Handler for App {
         let envelope = Envelope {
             request_id: &request_id,
             client_request_id: client_request_id(request.headers()),
-            diagnostic: &self.diagnostic,
+            heads: &self.heads,
             origin: &origin,
             tls: peer.tls,
             date: self.wall_clock.now(),
@@ -410,7 +414,7 @@ impl App {
         response: &Response<ResponseBody>,
         request_id: &str,
         facts: Facts,
-        took: std::time::Duration,
+        started: tokio::time::Instant,
     ) {
         let Some(emulator) = self.emulator.as_ref().filter(|_| is_graph_path(head.uri.path())) else {
             return;
@@ -424,7 +428,7 @@ impl App {
             app: facts.app,
             request_body: &source.was_read(),
             status: response.status().as_u16(),
-            took,
+            took: started.elapsed(),
             outcome,
             response_body: in_full(response.body()),
         });
@@ -464,14 +468,15 @@ impl App {
 }
 
 fn is_graph_path(path: &str) -> bool {
-    let version = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-    [graph::path::Root::V1, graph::path::Root::Beta]
-        .iter()
-        .any(|root| root.as_str().eq_ignore_ascii_case(version))
+    let path = path.trim_start_matches('/').as_bytes();
+    [graph::path::Root::V1, graph::path::Root::Beta].iter().any(|root| {
+        let (version, rest) = path.split_at_checked(root.as_str().len()).unwrap_or_default();
+        version.eq_ignore_ascii_case(root.as_str().as_bytes()) && matches!(rest, [] | [b'/', ..])
+    })
 }
 
 fn client_request_id(headers: &HeaderMap) -> Option<&str> {
-    let id = headers.get(graph::headers::CLIENT_REQUEST_ID)?.to_str().ok()?;
+    let id = headers.get(CLIENT_REQUEST_ID)?.to_str().ok()?;
     (!id.is_empty() && id.len() <= CLIENT_REQUEST_ID_CHARS_MAX).then_some(id)
 }
 

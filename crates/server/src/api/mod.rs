@@ -14,6 +14,7 @@ use graph::path::{Address, Key, Route};
 use graph::presence_reply::Reader;
 use graph::{BodyRule, Grant, GraphError, Method, Operation, PermissionSet};
 use http::HeaderMap;
+use http::header::AsHeaderName;
 use identity::{Caller, LastToken, TokenError, bearer};
 use uuid::Uuid;
 
@@ -103,18 +104,18 @@ pub(crate) struct Request<'a> {
 }
 
 impl Request<'_> {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: impl AsHeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
     /// The body as it is to be read: its coding is undone already.
     pub(crate) fn json(&self) -> graph::json::Body<'_> {
-        let content_type = self.header(http::header::CONTENT_TYPE.as_str());
+        let content_type = self.header(http::header::CONTENT_TYPE);
         graph::json::Body { content_type, content_encoding: None, bytes: &self.body }
     }
 
     pub(crate) fn accept(&self) -> Option<&str> {
-        self.header(http::header::ACCEPT.as_str())
+        self.header(http::header::ACCEPT)
     }
 }
 
@@ -125,6 +126,9 @@ pub(crate) struct Facts {
     pub(crate) tenant: Option<TenantId>,
     pub(crate) app: Option<AppId>,
 }
+
+/// What comes before a token, as clients write it.
+const BEARER: &[u8] = b"Bearer ";
 
 impl App {
     /// Who a request comes from.
@@ -142,18 +146,21 @@ impl App {
         headers: &HeaderMap,
         now: Timestamp,
     ) -> Result<Visitor, Refusal> {
-        let authorization = headers.get(http::header::AUTHORIZATION).map(|value| value.to_str());
-        let token = match authorization {
-            Some(Err(_)) => return Err(TokenError::NotAJwt.into()),
-            Some(Ok(value)) => bearer(Some(value))?,
-            None => bearer(None)?,
-        };
-        let visitor = match self.verifier.again(last, token, now) {
+        let authorization = headers.get(http::header::AUTHORIZATION);
+        // Before it is looked at as a text: what has been a token is one.
+        let again = authorization
+            .and_then(|value| value.as_bytes().strip_prefix(BEARER))
+            .and_then(|token| self.verifier.again(last, token, now));
+        let visitor = match again {
             Some(again) => {
                 self.metrics.token_again();
                 again?
             }
-            None => Box::pin(self.verify(last, token, now)).await?,
+            None => {
+                let text = authorization.map(|value| value.to_str()).transpose();
+                let token = bearer(text.map_err(|_| TokenError::NotAJwt)?)?;
+                Box::pin(self.verify(last, token, now)).await?
+            }
         };
         match visitor.user() {
             Some(user) if !self.directory().may_sign_in(visitor.tenant, user) => {

@@ -33,7 +33,7 @@ impl App {
         let service = ServiceRoot::new(request.origin, request.route.root);
         let shape = Shape { service: &service, select: &select, level };
         let reader = visitor.reader(target);
-        let mut out = Vec::with_capacity(1_024);
+        let mut out = buffers::take();
         let visible = self.directory().visible(visitor.tenant, target);
         if let Some(key) = visible {
             let write = |_, record: &UserPresence, now| {
@@ -43,7 +43,7 @@ impl App {
         } else {
             write_presence(&mut out, &shape, address, target, &Presence::UNKNOWN, reader);
         }
-        Ok(Reply::odata(level.content_type(), out))
+        Ok(Reply::odata(level.content_type(), buffers::lend(out)))
     }
 
     /// `POST /communications/getPresencesByUserId`.

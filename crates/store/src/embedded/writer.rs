@@ -3,11 +3,11 @@
 //!
 //! Being alone, it decides conflicts without a lock: against the table, and against the group it is just gathering.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use hashbrown::HashMap;
 use presence::UserKey;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 

@@ -8,12 +8,26 @@
 
 use presence::{AppId, SequenceNumber, Session, SessionPair, Timestamp, UserPresence};
 
-use super::{FORMAT_1, SessionPairV1};
+use super::{FORMAT_1, Head, SessionPairV1};
 use crate::{Stored, Version};
 
 const NANOS_PER_SEC: i64 = 1_000_000_000;
 /// As [`super::UNITS_NANOS`].
 const UNITS_NANOS: [i64; 4] = [NANOS_PER_SEC, 1_000_000, 100, 1];
+
+/// The head of a record, whatever else is in it.
+pub(super) fn peek(bytes: &[u8]) -> Option<Head> {
+    let (&FORMAT_1, body) = bytes.split_first()? else { return None };
+    let mut body = Reader(body);
+    let version = Version(body.number()?);
+    let settled_nanos = body.span()?;
+    let wake_at = match body.byte()? {
+        0 => None,
+        1 => Some(instant(settled_nanos.checked_add(body.span()?)?)?),
+        _ => return None,
+    };
+    Some(Head { version, settled_at: instant(settled_nanos)?, wake_at })
+}
 
 /// Reads a plain record over `stored`. After `None`, what is in it means nothing.
 pub(super) fn decode_over(stored: &mut Stored, bytes: &[u8]) -> Option<()> {
