@@ -38,7 +38,10 @@ impl Engine {
         let due = self.store.due(now, TICK_BATCH_MAX).await?;
         let stored = self.store.load(&due).await?;
         let settled = due.iter().zip(stored).filter_map(|(user, stored)| settled(*user, stored, now));
-        for committed in self.store.commit_all(settled.collect()).await {
+        let mut settled: Vec<Commit> = settled.collect();
+        // Stores order those who are due at one instant as they like; the log has what happened in one order.
+        settled.sort_by_key(|commit| (commit.changes.first().map(|change| change.at), commit.user));
+        for committed in self.store.commit_all(settled).await {
             match committed {
                 // Whoever won has folded the past into the record and noted the next wake-up.
                 Ok(_) | Err(StoreError::Conflict) => {}

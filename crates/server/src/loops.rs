@@ -225,7 +225,7 @@ pub async fn directory(
 
 /// Says whose turn it is, as the first shard's lease comes and goes, until `stop` turns true.
 pub async fn turn(
-    mut leases: watch::Receiver<Arc<store::redis::Leases>>,
+    mut leases: watch::Receiver<Arc<store::Leases>>,
     give: watch::Sender<bool>,
     mut stop: watch::Receiver<bool>,
 ) {

@@ -1,7 +1,7 @@
 //! Mistakes that somebody could make, to show that the simulator notices them.
 //!
-//! Each is a wrong answer given around the engine or the store by this crate's own wrappers (`keeper.rs`, `world/`,
-//! `receivers.rs`): the product has no switch for any of them, does not depend on this crate, and cannot be built with
+//! Each is a wrong answer given around the engine or the store by this crate's own wrappers (`keeper.rs`, `shares.rs`,
+//! `world/`, `receivers.rs`): the product has no switch for any of them, does not depend on this crate, and cannot be built with
 //! one.
 
 /// A mistake.
@@ -29,11 +29,25 @@ pub enum Bug {
     MarkedBeforeSent,
     /// A notification has a new id when it is sent again.
     NewIdEachTime,
+    /// What is written under a lease is kept whoever has it.
+    DroppedFence,
+    /// Whoever has a lease may write also under the token of an earlier one of its own.
+    FenceIgnoresToken,
+    /// A lease is given to who asks although somebody else's has not ended.
+    LeaseGivenTwice,
+    /// A node that hears nothing thinks that its leases go on.
+    LeaseBelievedTooLong,
+    /// Where a shard's cursor is kept, those of subscriptions that are behind it are not.
+    CursorPassesUntold,
+    /// Whoever takes a shard over goes on at the end of the log.
+    TakenUpAtTheEnd,
+    /// A node does not hear of subscriptions that others have changed.
+    SubscriptionUnheard,
 }
 
 impl Bug {
     /// Every one of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 18] = [
         Self::NoVersionCheck,
         Self::AnsweredBeforeKept,
         Self::StaleRead,
@@ -45,6 +59,13 @@ impl Bug {
         Self::EndsLate,
         Self::MarkedBeforeSent,
         Self::NewIdEachTime,
+        Self::DroppedFence,
+        Self::FenceIgnoresToken,
+        Self::LeaseGivenTwice,
+        Self::LeaseBelievedTooLong,
+        Self::CursorPassesUntold,
+        Self::TakenUpAtTheEnd,
+        Self::SubscriptionUnheard,
     ];
 }
 

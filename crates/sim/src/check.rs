@@ -5,11 +5,12 @@ use std::fmt;
 
 use engine::notify::EVERY_BACKLOG_MAX;
 use presence::{SequenceNumber, Timestamp};
-use store::{LogEntry, Stored};
+use store::{Document, LogEntry, Stored};
 
 use crate::line::{self, PEOPLE};
 use crate::model::{Person, View};
-use crate::receivers::{Receivers, SubState, Told};
+use crate::receivers::{self, Receivers, Sub, SubState, Told};
+use crate::shares;
 
 /// Something that must hold and does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +137,9 @@ pub(crate) fn told(receivers: &Receivers, log: &[LogEntry], every: bool) -> Resu
         for person in &known.people {
             let newest = expected.iter().rfind(|(_, user, _)| *user == line::key(*person));
             // What a dead process had sent may be taken again at any time, and is recognized by its id.
-            let all: Vec<_> = known.taken.iter().map(|told| (told.position, told.user)).collect();
+            let newest_at = newest.map(|(position, ..)| *position);
+            let all = known.taken.iter().filter(|told| !told.is_stale || Some(told.position) == newest_at);
+            let all: Vec<_> = all.map(|told| (told.position, told.user)).collect();
             let once: Vec<_> = distinct.iter().map(|(position, user, _)| (*position, *user)).collect();
             let told = if every { once } else { all };
             let last = told.iter().rfind(|(_, user)| *user == line::key(*person));
@@ -144,6 +147,36 @@ pub(crate) fn told(receivers: &Receivers, log: &[LogEntry], every: bool) -> Resu
                 let what = format!("{name} was told {last:?} last of {}, not {newest:?}", PEOPLE[*person]);
                 return Err(Violation::new("the newest is told last", what));
             }
+        }
+    }
+    Ok(())
+}
+
+/// What is kept of how far delivery has come passes nothing that was not told: whoever goes on there would leave it out.
+pub(crate) fn cursors(
+    receivers: &Receivers,
+    cursors: &[Document],
+    log: &[LogEntry],
+) -> Result<(), Violation> {
+    let kept = |key: &[u8]| {
+        let body = cursors.iter().find(|cursor| cursor.key == key).and_then(|cursor| cursor.body.as_deref());
+        body.and_then(|body| body.try_into().ok()).map(u64::from_be_bytes)
+    };
+    let is_there = |known: &&Sub| known.state == SubState::There && !known.is_missed;
+    for (sub, known) in receivers.subs.iter().filter(|(_, known)| is_there(known)) {
+        let key = receivers::id(*sub).0;
+        let shard = shares::shard_of(key.as_bytes()).to_be_bytes();
+        let cursor = kept(key.as_bytes()).or_else(|| kept(&shard)).or_else(|| kept(&[])).unwrap_or(0);
+        let untold =
+            log.iter().filter(|entry| entry.position > known.created_after && entry.position.0 <= cursor);
+        let mut untold = untold.filter(|entry| {
+            entry.change.is_pair_changed
+                && known.people.iter().any(|person| line::key(*person) == entry.user)
+                && !known.taken.iter().any(|told| told.position == entry.position)
+        });
+        if let Some(entry) = untold.next() {
+            let what = format!("that of s{} is {cursor}, and {} was not told", sub + 1, entry.position.0);
+            return Err(Violation::new("a cursor passes only what was told", what));
         }
     }
     Ok(())

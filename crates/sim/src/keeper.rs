@@ -1,7 +1,8 @@
 //! The store as the world knows it: a real one that breaks in the ways of its kind, and the model of all it was told.
 //!
 //! *Memory* stands for a store of several machines: what it was told and has not answered yet can be lost when its other
-//! half takes over, and nobody sees it before. *Embedded* is the real one over a disk that fails, loses power and tears
+//! half takes over, and nobody sees it before, but for documents. *Shared* is the same for several nodes, with leases.
+//! *Embedded* is the real one over a disk that fails, loses power and tears
 //! writes. The model hears of a commit when it is kept; of one whose answer was an error, when a restart shows that it was.
 
 use std::collections::BTreeMap;
@@ -13,15 +14,20 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::task::noop_waker_ref;
+use jiff::SignedDuration;
 use presence::{SequenceNumber, UserKey, UserPresence};
 use store::disk::{Fault, SimulatedDisk};
 use store::{
-    Embedded, LogEntry, LogRead, Memory, Options, Position, Retention, Store, StoreError, Stored, WriterSteps,
+    Document, DocumentKind, Embedded, LogEntry, LogRead, Memory, Options, Position, Retention, SharedMemory,
+    Store, StoreError, Stored, WriterSteps,
 };
 
 use crate::bug::Bug;
+use crate::check::Violation;
+use crate::fence::Register;
 use crate::line::{self, DiskWill, PEOPLE, StoreKind};
 use crate::model::{Person, Said};
+use crate::shares::SHARDS;
 use crate::wire::{Call, Op, Outcome, Reply, Wire, perform};
 
 /// Nothing of the log is forgotten.
@@ -29,6 +35,12 @@ const RETENTION: Retention = Retention { age: Duration::from_secs(1 << 40), entr
 /// Small enough that logs are replaced and snapshots written in a short life.
 const OPTIONS: Options =
     Options { compact_at_bytes: 6_000, compact_at_factor: 1, preallocate_bytes: 1_024, retention: RETENTION };
+
+/// Changes of documents that a shared store remembers in each shard: few, so that nodes sometimes miss some.
+const REMEMBERED: usize = 6;
+
+/// Bytes of a subscription's id, as the key of what is kept of it.
+pub(crate) const ID_BYTES: usize = 16;
 
 /// A call that is being carried out, and what is to become of its answer.
 pub(crate) struct Work {
@@ -66,6 +78,14 @@ pub(crate) struct Keeper {
     bug: Option<Bug>,
     wire: Arc<Wire>,
     store: Option<Arc<dyn Store>>,
+    shared: Option<Arc<SharedMemory>>,
+    /// How far the clock is off that leases are timed by.
+    pub(crate) engine_ahead: SignedDuration,
+    /// Whose the leases are, and whose they were when all that is kept was safe.
+    pub(crate) register: Register,
+    safe_register: Register,
+    /// What was noticed while calls were carried out.
+    pub(crate) violation: Option<Violation>,
     writer: Option<WriterSteps>,
     disk: SimulatedDisk,
     running: Vec<(Work, Running)>,
@@ -87,6 +107,11 @@ impl Keeper {
             bug,
             wire,
             store: None,
+            shared: None,
+            engine_ahead: SignedDuration::ZERO,
+            register: Register::default(),
+            safe_register: Register::default(),
+            violation: None,
             writer: None,
             disk: SimulatedDisk::new(1),
             running: Vec::new(),
@@ -97,10 +122,37 @@ impl Keeper {
             people: vec![Arc::default(); PEOPLE.len()],
             read_before: BTreeMap::new(),
         };
-        if kind == StoreKind::Memory {
-            keeper.store = Some(Arc::new(Memory::with_retention(RETENTION)));
+        if kind != StoreKind::Embedded {
+            keeper.begin_anew();
         }
         keeper
+    }
+
+    fn begin_anew(&mut self) {
+        self.shared = self.is_shared().then(|| Arc::new(SharedMemory::new(SHARDS, REMEMBERED, RETENTION)));
+        self.store = Some(match &self.shared {
+            Some(shared) => shared.clone(),
+            None => Arc::new(Memory::with_retention(RETENTION)),
+        });
+    }
+
+    /// Whether several nodes share it by leases.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.kind == StoreKind::Shared
+    }
+
+    /// Where the log ends.
+    pub(crate) fn end(&self) -> Position {
+        self.store.as_ref().map_or(Position(0), |store| *store.log_end().borrow())
+    }
+
+    /// What is kept of how far delivery has come.
+    pub(crate) fn cursors(&self) -> Vec<Document> {
+        let documents = self
+            .store
+            .as_ref()
+            .and_then(|store| store.documents(DocumentKind::DeliveryCursor).now_or_never());
+        documents.and_then(Result::ok).unwrap_or_default()
     }
 
     /// Whether it lives and dies with its node.
@@ -118,8 +170,7 @@ impl Keeper {
         self.store = Some(Arc::new(store));
         self.writer = Some(writer);
         self.learn()?;
-        let end = self.store.as_ref().map_or(Position(0), |store| *store.log_end().borrow());
-        self.wire.log_end.send_replace(end);
+        self.wire.log_end.send_replace(self.end());
         Ok(())
     }
 
@@ -151,12 +202,40 @@ impl Keeper {
             let _ = work.call.reply.send(Err(StoreError::Unavailable("there is no store".into())));
             return;
         };
-        let mut op = work.call.op.clone();
-        if let Op::Commit(commit) = &mut op {
-            self.spoil(commit, work.said.as_ref(), &store);
-            work.call.op = op.clone();
+        let engine_now =
+            self.wire.now().saturating_add(self.engine_ahead).unwrap_or(presence::Timestamp::MAX);
+        match &mut work.call.op {
+            Op::Commit(commit) => self.spoil(commit, work.said.as_ref(), &store),
+            Op::Heartbeat { at, .. } | Op::Lease { at, .. } => *at = engine_now,
+            Op::PutUnder { documents, .. } if self.bug == Some(Bug::CursorPassesUntold) => {
+                documents.retain(|document| document.body.is_none() || document.key.len() != ID_BYTES);
+            }
+            _ => {}
         }
-        self.running.push((work, Box::pin(perform(store, op))));
+        let mut op = work.call.op.clone();
+        self.spoil_lease(&mut op, engine_now);
+        self.running.push((work, Box::pin(perform(store, self.shared.clone(), op))));
+    }
+
+    /// What the mistakes of `bug.rs` do where leases are kept.
+    fn spoil_lease(&self, op: &mut Op, now: presence::Timestamp) {
+        match (self.bug, &*op) {
+            (Some(Bug::DroppedFence), Op::PutUnder { documents, .. }) => {
+                *op = Op::PutDocuments(documents.clone());
+            }
+            (Some(Bug::FenceIgnoresToken), Op::PutUnder { life, shard, documents, .. }) => {
+                let token = self.register.token(*shard);
+                *op = Op::PutUnder { life: *life, shard: *shard, token, documents: documents.clone() };
+            }
+            (Some(Bug::LeaseGivenTwice), Op::Lease { life, shard, is_wanted: true, .. }) => {
+                if let (Some(other), Some(shared)) =
+                    (self.register.holder(*shard).filter(|other| other != life), &self.shared)
+                {
+                    shared.lease(&crate::shares::id(other), *shard, false, crate::shares::passed(now));
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Goes on with what was begun, and gives back what has ended. Those who asked for an answer have it then.
@@ -190,6 +269,7 @@ impl Keeper {
     /// What is kept is known to the store's other half too. It is what an answer promises.
     pub(crate) fn make_safe(&mut self) {
         self.safe = self.kept.len();
+        self.safe_register.clone_from(&self.register);
         for (user, said, now, author) in std::mem::take(&mut self.unsafe_commits) {
             self.hear(user, &said, now, author);
         }
@@ -203,12 +283,14 @@ impl Keeper {
         }
         self.kept.truncate(self.safe);
         self.unsafe_commits.clear();
-        let other: Arc<dyn Store> = Arc::new(Memory::with_retention(RETENTION));
-        for op in &self.kept {
-            // It was kept once, so it is kept again.
-            let _ = perform(Arc::clone(&other), op.clone()).now_or_never();
+        self.register.clone_from(&self.safe_register);
+        self.begin_anew();
+        if let Some(other) = &self.store {
+            for op in &self.kept {
+                // It was kept once, so it is kept again.
+                let _ = perform(Arc::clone(other), self.shared.clone(), op.clone()).now_or_never();
+            }
         }
-        self.store = Some(other);
         self.publish();
     }
 
@@ -237,6 +319,9 @@ impl Keeper {
 
     /// Takes note of what a call came to, and spoils the answer if that is the mistake of today.
     fn note(&mut self, work: &Work, outcome: Outcome) -> Outcome {
+        if let Err(violation) = self.register.note(&work.call.op, &outcome) {
+            self.violation.get_or_insert(violation);
+        }
         match (&work.call.op, &outcome) {
             (op, Ok(_)) if op.is_write() => {
                 self.kept.push(op.clone());
@@ -253,9 +338,11 @@ impl Keeper {
                 }
             }
             (Op::Commit(_), Err(StoreError::Unavailable(_))) => self.note_maybe(work),
+            (op, Ok(_)) if self.is_shared() && op.is_dirty_read() => {}
             (op, Ok(_)) if !op.is_write() && self.bug != Some(Bug::PositionTwice) => self.make_safe(),
             _ => {}
         }
+        let outcome = self.spoil_documents(&work.call.op, outcome);
         let Ok(Reply::Loaded(stored)) = &outcome else { return outcome };
         let Op::Load(users) = &work.call.op else { return outcome };
         if self.bug != Some(Bug::StaleRead) || work.said.is_some() {
@@ -271,6 +358,30 @@ impl Keeper {
             shown
         });
         Ok(Reply::Loaded(before.collect()))
+    }
+
+    /// What the mistakes of `bug.rs` do to documents that are read.
+    fn spoil_documents(&self, op: &Op, outcome: Outcome) -> Outcome {
+        match (self.bug, op, outcome) {
+            (Some(Bug::SubscriptionUnheard), _, Ok(Reply::Changes(mut changes, seen))) => {
+                changes.documents.retain(|document| document.kind != DocumentKind::Subscription);
+                Ok(Reply::Changes(changes, seen))
+            }
+            (
+                Some(Bug::TakenUpAtTheEnd),
+                Op::Documents(DocumentKind::DeliveryCursor),
+                Ok(Reply::Documents(_)),
+            ) => {
+                let end = self.end().0.to_be_bytes().to_vec();
+                let cursor = |shard: u16| Document {
+                    kind: DocumentKind::DeliveryCursor,
+                    key: shard.to_be_bytes().to_vec(),
+                    body: Some(end.clone()),
+                };
+                Ok(Reply::Documents((0..SHARDS).map(cursor).collect()))
+            }
+            (_, _, outcome) => outcome,
+        }
     }
 
     fn note_maybe(&mut self, work: &Work) {

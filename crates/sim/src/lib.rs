@@ -2,8 +2,9 @@
 //!
 //! A seed is a list of lines (`swarm.rs`), each something that happens at a node, to the store, the disk, a clock or a
 //! receiver, in the language of `line.rs`. `world/` lets them happen on one thread, in an order that follows from the
-//! lines alone; `keeper.rs` is the store as it breaks, `node.rs` the product's steps, `receivers.rs` who is told,
-//! `model.rs` a second reading of the rules, `check.rs` what must hold. What breaks something is cut down by `shrink.rs`
+//! lines alone; `keeper.rs` is the store as it breaks, `node.rs` the product's steps, `shares.rs` a node's part of a store
+//! that several share, `receivers.rs` who is told, `model.rs` a second reading of the rules, `fence.rs` a second account of
+//! leases, `check.rs` what must hold. What breaks something is cut down by `shrink.rs`
 //! to a few lines, which [`check`] plays again: a found bug becomes a test by pasting them.
 //!
 //! Nothing in the product depends on this crate, and it has no switch in the product: see `bug.rs`.
@@ -11,6 +12,7 @@
 mod bug;
 mod check;
 mod clock;
+mod fence;
 mod keeper;
 mod line;
 mod model;
@@ -18,6 +20,7 @@ mod node;
 mod people;
 mod random;
 mod receivers;
+mod shares;
 mod shrink;
 mod swarm;
 #[expect(

@@ -12,8 +12,10 @@
 //!
 //! | Line | Meaning |
 //! |---|---|
-//! | `store memory`, `store embedded`, `backlog every`, `backlog newest` | the world, before anything happens in it |
-//! | `<node> start`, `<node> crash`, `<node> power-loss` | a process comes and goes; the last takes the disk's unsynced bytes along |
+//! | `store memory`, `store embedded`, `store shared`, `backlog every`, `backlog newest` | the world, before anything happens in it |
+//! | `<node> start`, `<node> crash`, `<node> power-loss`, `<node> stop` | a process comes and goes; the third takes the disk's unsynced bytes along, the last is asked to |
+//! | `<node> pause`, `<node> suspend`, `<node> wake` | a process stands still; its machine with it, so that it does not know how long; it goes on |
+//! | `<node> beat`, `<node> look` | of a shared store: the node says that it lives and takes leases; it looks for what others have written |
 //! | `<node> clock <duration>` | the node's clock is ahead by this much of true time, or behind |
 //! | `<node> <person> <command>` | one of the rules' commands, as `presence/src/timeline.rs` writes them |
 //! | `<node> read <person>,..`, `<node> forget <person>` | the steps of these names |
@@ -23,6 +25,7 @@
 //! | `answer <n> taken/refused/lied/late/silent` | what the receiver of the nth POST under way did |
 //! | `resume <n>` | the nth call that is held goes on |
 //! | `failover` | the store's other half takes over, without what it was not sent yet |
+//! | `engine clock <duration>` | the clock that leases are timed by is ahead by this much, or behind |
 //! | `disk works`, `disk fails <n>`, `disk stops <n>`, `disk unsynced` | what the embedded store's disk will do |
 //!
 //! After `|` stands what befalls the calls that the step makes to the store, by their number: `hold <n>` (not sent until
@@ -65,6 +68,7 @@ pub(crate) enum Event {
         every: bool,
     },
     Failover,
+    EngineClock(SignedDuration),
     Resume(usize),
     Disk(DiskWill),
     Answer(usize, Answer),
@@ -79,6 +83,8 @@ pub(crate) enum Event {
 pub(crate) enum StoreKind {
     Memory,
     Embedded,
+    /// Several nodes share it, by leases.
+    Shared,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +127,12 @@ pub(crate) enum Deed {
     Start,
     Crash,
     PowerLoss,
+    Stop,
+    Pause,
+    Suspend,
+    Wake,
+    Beat,
+    Look,
     Clock(SignedDuration),
     Do(usize, Command),
     Read(Vec<usize>),
@@ -180,8 +192,10 @@ impl Line {
         let event = match words {
             ["store", "memory"] => Event::Store(StoreKind::Memory),
             ["store", "embedded"] => Event::Store(StoreKind::Embedded),
+            ["store", "shared"] => Event::Store(StoreKind::Shared),
             ["backlog", kept] => Event::Backlog { every: *kept == "every" },
             ["failover"] => Event::Failover,
+            ["engine", "clock", ahead] => Event::EngineClock(ahead.parse().ok()?),
             ["resume", call] => Event::Resume(call.parse().ok()?),
             ["disk", "works"] => Event::Disk(DiskWill::Works),
             ["disk", "unsynced"] => Event::Disk(DiskWill::Unsynced),
@@ -223,6 +237,12 @@ impl Deed {
             ["start"] => Self::Start,
             ["crash"] => Self::Crash,
             ["power-loss"] => Self::PowerLoss,
+            ["stop"] => Self::Stop,
+            ["pause"] => Self::Pause,
+            ["suspend"] => Self::Suspend,
+            ["wake"] => Self::Wake,
+            ["beat"] => Self::Beat,
+            ["look"] => Self::Look,
             ["clock", ahead] => Self::Clock(ahead.parse().ok()?),
             ["read", people] => Self::Read(all_named(people)?),
             ["forget", person] => Self::Forget(named(person)?),
@@ -267,10 +287,12 @@ impl fmt::Display for Line {
         match &self.event {
             Event::Store(StoreKind::Memory) => f.write_str("store memory"),
             Event::Store(StoreKind::Embedded) => f.write_str("store embedded"),
+            Event::Store(StoreKind::Shared) => f.write_str("store shared"),
             Event::Backlog { every } => {
                 write!(f, "backlog {}", if *every { "every" } else { "newest" })
             }
             Event::Failover => f.write_str("failover"),
+            Event::EngineClock(ahead) => write!(f, "engine clock {ahead}"),
             Event::Resume(call) => write!(f, "resume {call}"),
             Event::Disk(DiskWill::Works) => f.write_str("disk works"),
             Event::Disk(DiskWill::Unsynced) => f.write_str("disk unsynced"),
@@ -300,6 +322,12 @@ impl fmt::Display for Deed {
             Self::Start => f.write_str("start"),
             Self::Crash => f.write_str("crash"),
             Self::PowerLoss => f.write_str("power-loss"),
+            Self::Stop => f.write_str("stop"),
+            Self::Pause => f.write_str("pause"),
+            Self::Suspend => f.write_str("suspend"),
+            Self::Wake => f.write_str("wake"),
+            Self::Beat => f.write_str("beat"),
+            Self::Look => f.write_str("look"),
             Self::Clock(ahead) => write!(f, "clock {ahead}"),
             Self::Do(person, command) => {
                 write!(f, "{} {}", PEOPLE[*person], Action::Apply(command.clone()))

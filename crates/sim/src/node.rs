@@ -1,4 +1,4 @@
-//! A process: the product's engine and, at one of them, its notifier, over a link to the store and a clock of its own.
+//! A process: the product's engine and its notifier, at one of them or where they share a store at each, over a link to the store and a clock of its own.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,7 +15,8 @@ use store::Store;
 
 use crate::clock::NodeClock;
 use crate::line;
-use crate::wire::{Link, Wire};
+use crate::shares::Shares;
+use crate::wire::Link;
 
 /// Subscriptions here are many of one application, each on behalf of somebody else.
 const QUOTA: Quota = Quota { per_user_and_app: 1, per_app_and_tenant: 100 };
@@ -28,6 +29,8 @@ pub(crate) struct Up {
     pub(crate) engine: Arc<Engine>,
     pub(crate) notifier: Option<Arc<Notifier>>,
     pub(crate) clock: Arc<NodeClock>,
+    /// What it has besides of a store that several nodes share.
+    pub(crate) shares: Option<Arc<Shares>>,
 }
 
 /// A step's work.
@@ -40,6 +43,7 @@ pub(crate) enum Done {
     Read(Result<Reading, EngineError>),
     /// Of a step that answers nothing that could be checked.
     Other(Result<(), EngineError>),
+    Stopped,
     Created(Result<Arc<Subscription>, SubscribeError>),
     Renewed(Result<(), SubscribeError>),
     Ended(Result<(), SubscribeError>),
@@ -55,29 +59,62 @@ pub(crate) fn settings(every: bool) -> DeliverySettings {
     }
 }
 
-/// As `presenced` starts: a clock that is not behind the store, an engine, and where delivery was.
+/// As `presenced` starts: over a store that others use too it takes its leases; then a clock that is not behind the store, an
+/// engine, and where delivery was.
 pub(crate) fn start(
-    wire: Arc<Wire>,
+    link: Link,
     ids: Arc<dyn Ids>,
     ahead: SignedDuration,
     delivers: Option<DeliverySettings>,
 ) -> Work {
+    Box::pin(async move { Done::Started(begin(link, ids, ahead, delivers).await) })
+}
+
+async fn begin(
+    link: Link,
+    ids: Arc<dyn Ids>,
+    ahead: SignedDuration,
+    delivers: Option<DeliverySettings>,
+) -> Result<Up, EngineError> {
+    let (wire, shares) = (link.wire.clone(), link.shares.clone());
+    if let Some(shares) = &shares {
+        shares.look().await?;
+        shares.beat().await?;
+    }
+    let store: Arc<dyn Store> = Arc::new(link);
+    let floor = store.latest().await?;
+    let clock = Arc::new(NodeClock::new(wire, ahead, floor));
+    let engine = Arc::new(Engine::new(store.clone(), clock.clone()));
+    let notifier = match delivers {
+        Some(settings) => Some(Arc::new(Notifier::open(store, clock.clone(), ids, settings).await?)),
+        None => None,
+    };
+    Ok(Up { engine, notifier, clock, shares })
+}
+
+/// A beat as the store's own task makes them.
+pub(crate) fn beat(shares: &Arc<Shares>) -> Work {
+    let shares = shares.clone();
+    Box::pin(async move { Done::Other(shares.beat().await.map_err(EngineError::from)) })
+}
+
+pub(crate) fn look(shares: &Arc<Shares>) -> Work {
+    let shares = shares.clone();
+    Box::pin(async move { Done::Other(shares.look().await.map(drop).map_err(EngineError::from)) })
+}
+
+/// As `presenced` ends when it is asked to.
+pub(crate) fn stop(up: &Up) -> Work {
+    let (notifier, shares) = (up.notifier.clone(), up.shares.clone());
     Box::pin(async move {
-        let store: Arc<dyn Store> = Arc::new(Link(wire.clone()));
-        let floor = match store.latest().await {
-            Ok(floor) => floor,
-            Err(error) => return Done::Started(Err(error.into())),
-        };
-        let clock = Arc::new(NodeClock::new(wire, ahead, floor));
-        let engine = Arc::new(Engine::new(store.clone(), clock.clone()));
-        let mut notifier = None;
-        if let Some(settings) = delivers {
-            match Notifier::open(store, clock.clone(), ids, settings).await {
-                Ok(opened) => notifier = Some(Arc::new(opened)),
-                Err(error) => return Done::Started(Err(error)),
-            }
+        if let Some(notifier) = notifier {
+            // After a failure more is told twice.
+            let _ = notifier.save().await;
         }
-        Done::Started(Ok(Up { engine, notifier, clock }))
+        if let Some(shares) = shares {
+            shares.leave().await;
+        }
+        Done::Stopped
     })
 }
 

@@ -37,6 +37,9 @@ pub(crate) struct Told {
     pub(crate) position: Position,
     pub(crate) user: UserKey,
     pub(crate) change: Change,
+    /// Whether whoever told it had lost the lease meanwhile. Of what such a node had under way nobody can promise when it
+    /// comes.
+    pub(crate) is_stale: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +100,8 @@ pub(crate) fn subscription(sub: usize, people: &[usize], receiver: usize, now: T
 }
 
 impl Receivers {
-    /// A POST is planned.
-    pub(crate) fn planned(&self, post: &Post) -> Result<(), Violation> {
+    /// A POST is planned, by a node that has heard of every end or by one that may not have.
+    pub(crate) fn planned(&self, post: &Post, has_heard: bool) -> Result<(), Violation> {
         if post.items.is_empty() || post.items.len() > ITEMS_PER_POST_MAX {
             return Err(Violation::new(
                 "a bound is exceeded",
@@ -107,7 +110,7 @@ impl Receivers {
         }
         for item in &post.items {
             let sub = sub_of(item.subscription.id);
-            if self.subs.get(&sub).is_some_and(|known| known.state == SubState::Gone) {
+            if has_heard && self.subs.get(&sub).is_some_and(|known| known.state == SubState::Gone) {
                 let what = format!("s{} is told {:?}", sub + 1, item.notice);
                 return Err(Violation::new("a subscription that has ended is told nothing", what));
             }
@@ -116,7 +119,13 @@ impl Receivers {
     }
 
     /// A receiver answers a POST.
-    pub(crate) fn post(&mut self, post: &Post, answer: Answer, bug: Option<Bug>) -> Result<(), Violation> {
+    pub(crate) fn post(
+        &mut self,
+        post: &Post,
+        answer: Answer,
+        is_stale: impl Fn(SubscriptionId) -> bool,
+        bug: Option<Bug>,
+    ) -> Result<(), Violation> {
         if matches!(answer, Answer::Refused | Answer::Silent) {
             return Ok(());
         }
@@ -140,9 +149,10 @@ impl Receivers {
             if bug == Some(Bug::NewIdEachTime) {
                 id = Uuid::from_u128(id.as_u128() ^ u128::from(post.attempt - 1));
             }
-            let told = Told { id, position, user, change };
+            let told = Told { id, position, user, change, is_stale: is_stale(item.subscription.id) };
             let is_same = |other: &&Told| other.id == id || other.position == position;
-            if let Some(other) = known.taken.iter().find(is_same).filter(|other| **other != told) {
+            let differs = |other: &&Told| Told { is_stale: told.is_stale, ..**other } != told;
+            if let Some(other) = known.taken.iter().find(is_same).filter(differs) {
                 let what = format!("s{} was told {other:?} and then {told:?}", sub + 1);
                 return Err(Violation::new("the same is told again under the same id", what));
             }

@@ -9,6 +9,7 @@ use presence::Timestamp;
 use crate::line::{Answer, Deed, DiskWill, Event, Fate, FateKind, Line, PEOPLE, StoreKind};
 use crate::people::{Habits, gap};
 use crate::random::Random;
+use crate::shares::SHARDS;
 use crate::timeline::BASE;
 use crate::world::NODES_MAX;
 
@@ -54,17 +55,27 @@ enum Happening {
     Failover,
     Disk,
     Resume,
+    Beat,
+    Stand,
+    Stop,
+    EngineClock,
 }
 
 /// The lines that follow from a seed.
 pub(crate) fn lines(seed: u64) -> Vec<Line> {
     let mut random = Random::new(seed);
-    let kind = if random.one_in(4) { StoreKind::Embedded } else { StoreKind::Memory };
+    let kind = random.pick(&[StoreKind::Embedded, StoreKind::Memory, StoreKind::Shared, StoreKind::Shared]);
+    let is_shared = kind == StoreKind::Shared;
     let every = !random.one_in(3);
-    let nodes = if kind == StoreKind::Embedded { 1 } else { 1 + random.below(NODES_MAX) };
+    let nodes = match kind {
+        StoreKind::Embedded => 1,
+        StoreKind::Memory => 1 + random.below(NODES_MAX),
+        StoreKind::Shared => 2 + random.below(NODES_MAX - 1),
+    };
     let mut happenings = vec![Happening::Say; 6];
     happenings.extend([Happening::Read, Happening::Read, Happening::Tick]);
-    let watches = random.below(4) > 0;
+    // Leases are there for delivery.
+    let watches = is_shared || random.below(4) > 0;
     if watches {
         happenings.extend([Happening::Subscribe; 2]);
         happenings.extend([Happening::Deliver; 4]);
@@ -79,7 +90,9 @@ pub(crate) fn lines(seed: u64) -> Vec<Line> {
         (true, Happening::Restart),
         (kind == StoreKind::Embedded, Happening::PowerLoss),
         (kind == StoreKind::Embedded, Happening::Disk),
-        (kind == StoreKind::Memory, Happening::Failover),
+        (kind != StoreKind::Embedded, Happening::Failover),
+        (is_shared, Happening::Stand),
+        (is_shared, Happening::Stop),
     ];
     for (is_possible, happening) in optional {
         if is_possible && random.one_in(2) {
@@ -88,6 +101,12 @@ pub(crate) fn lines(seed: u64) -> Vec<Line> {
     }
     if random.one_in(3) {
         happenings.push(Happening::Clock);
+    }
+    if is_shared {
+        happenings.extend([Happening::Beat, Happening::Beat, Happening::Save]);
+        if random.one_in(6) {
+            happenings.push(Happening::EngineClock);
+        }
     }
     let mut fates = Vec::new();
     for fate in [
@@ -135,7 +154,7 @@ pub(crate) fn lines(seed: u64) -> Vec<Line> {
     let length = LINES.0 + swarm.random.below(LINES.1 - LINES.0);
     while lines.len() < length {
         if swarm.random.one_in(2) {
-            swarm.now += gap(&mut swarm.random);
+            swarm.pass(&mut lines);
         }
         let happening = swarm.random.pick(&swarm.happenings);
         swarm.happen(happening, &mut lines);
@@ -161,6 +180,10 @@ impl Swarm {
     /// A step at any node, met by a fate or not.
     fn step(&mut self, deed: Deed) -> Line {
         let node = self.random.below(self.nodes);
+        self.step_at(node, deed)
+    }
+
+    fn step_at(&mut self, node: usize, deed: Deed) -> Line {
         let mut fates = Vec::new();
         while !self.fates.is_empty() && fates.len() < 2 && self.random.one_in(self.fate_every) {
             let kind = self.random.pick(&self.fates);
@@ -169,11 +192,39 @@ impl Swarm {
                 (_, FateKind::Storm) => 20,
                 (Deed::Do(..) | Deed::Forget(_), _) => 3,
                 (Deed::Tick, _) => 7,
+                (Deed::Beat, _) => 1 + usize::from(SHARDS),
+                (Deed::Subscribe { .. }, _) => 4,
                 _ => 2,
             };
             fates.push(Fate { kind, call: 1 + self.random.below(calls) as u32 });
         }
         self.line(Event::Node { node, deed, fates })
+    }
+
+    /// Time goes on: where there are leases, mostly by seconds, and those who live mostly say so.
+    fn pass(&mut self, lines: &mut Vec<Line>) {
+        if self.kind != StoreKind::Shared {
+            self.now += gap(&mut self.random);
+            return;
+        }
+        let tenths = match self.random.below(8) {
+            0..3 => self.random.pick(&[0, 1, 5]),
+            3..6 => self.random.pick(&[10, 10, 20, 30, 39, 40]),
+            6 => self.random.pick(&[49, 50, 51, 60, 100, 600]),
+            _ => {
+                self.now += gap(&mut self.random);
+                0
+            }
+        };
+        self.now += SignedDuration::from_millis(100 * tenths);
+        if tenths >= 10 {
+            for node in 0..self.nodes {
+                if !self.random.one_in(4) {
+                    let beat = self.step_at(node, Deed::Beat);
+                    lines.push(beat);
+                }
+            }
+        }
     }
 
     fn anybody(&mut self) -> usize {
@@ -211,7 +262,16 @@ impl Swarm {
             Happening::Deliver => {
                 // Whoever does not deliver lets it pass.
                 for node in 0..self.nodes {
-                    lines.push(self.at_node(node, Deed::Pump));
+                    if self.kind == StoreKind::Shared {
+                        if self.random.one_in(4) {
+                            continue;
+                        }
+                        lines.push(self.at_node(node, Deed::Look));
+                        let pump = self.step_at(node, Deed::Pump);
+                        lines.push(pump);
+                    } else {
+                        lines.push(self.at_node(node, Deed::Pump));
+                    }
                     lines.push(self.at_node(node, Deed::Plan));
                 }
                 return;
@@ -230,6 +290,11 @@ impl Swarm {
                 let (people, receiver) = (self.some(), self.random.below(RECEIVERS));
                 // At every node: who does not deliver lets it pass, and a second time it is there already.
                 let deed = Deed::Subscribe { sub: self.subs - 1, people, receiver };
+                if self.kind == StoreKind::Shared {
+                    let line = self.step(deed);
+                    lines.push(line);
+                    return;
+                }
                 for node in 0..self.nodes {
                     lines.push(self.at_node(node, deed.clone()));
                 }
@@ -263,6 +328,23 @@ impl Swarm {
                 let node = self.random.below(self.nodes);
                 let ahead = self.random.pick(&[0, 1, -1, 30, 300, -300, 3600]);
                 self.at_node(node, Deed::Clock(SignedDuration::from_secs(ahead)))
+            }
+            Happening::Beat => self.step(Deed::Beat),
+            Happening::Stand => {
+                let node = self.random.below(self.nodes);
+                let deed =
+                    self.random.pick(&[Deed::Pause, Deed::Pause, Deed::Suspend, Deed::Wake, Deed::Wake]);
+                self.at_node(node, deed)
+            }
+            Happening::Stop => {
+                let node = self.random.below(self.nodes);
+                lines.push(self.step_at(node, Deed::Stop));
+                self.come_back(node, lines);
+                return;
+            }
+            Happening::EngineClock => {
+                let ahead = self.random.pick(&[0, 2, -2, 6, -6]);
+                self.line(Event::EngineClock(SignedDuration::from_secs(ahead)))
             }
             Happening::Failover => self.line(Event::Failover),
             Happening::Disk => {

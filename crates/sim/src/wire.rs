@@ -7,8 +7,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use presence::{Timestamp, UserKey};
-use store::{Commit, Document, DocumentKind, LogRead, Position, Store, StoreError, Stored, Version};
+use store::{
+    Commit, Document, DocumentChanges, DocumentKind, DocumentsSeen, LogRead, Node, Position, Shared,
+    SharedMemory, Store, StoreError, Stored, Version,
+};
 use tokio::sync::{oneshot, watch};
+
+use crate::shares::{self, Shares};
 
 /// Names a step that was begun.
 pub(crate) type StepId = usize;
@@ -25,12 +30,56 @@ pub(crate) enum Op {
     TrimLog(Timestamp),
     Documents(DocumentKind),
     PutDocuments(Vec<Document>),
+    // Of a shared store: by which life of a node, and at what time of the engine's clock, once it has arrived.
+    Heartbeat {
+        life: usize,
+        about: String,
+        at: Timestamp,
+    },
+    Lease {
+        life: usize,
+        shard: u16,
+        is_wanted: bool,
+        at: Timestamp,
+    },
+    PutUnder {
+        life: usize,
+        shard: u16,
+        token: u64,
+        documents: Vec<Document>,
+    },
+    DueIn(Vec<u16>, Timestamp, usize),
+    NextWakeIn(Vec<u16>),
+    Seen,
+    Changes(DocumentsSeen),
+    /// Where the log ends, and how many documents have changed.
+    Look,
 }
 
 impl Op {
     /// Whether it changes anything durable.
     pub(crate) fn is_write(&self) -> bool {
-        matches!(self, Self::Commit(_) | Self::PutDocuments(_))
+        matches!(
+            self,
+            Self::Commit(_)
+                | Self::PutDocuments(_)
+                | Self::PutUnder { .. }
+                | Self::Heartbeat { .. }
+                | Self::Lease { .. }
+        )
+    }
+
+    /// Whether it reads what may still be lost: over a store of several machines what was not answered can be, and is seen.
+    pub(crate) fn is_dirty_read(&self) -> bool {
+        matches!(self, Self::Documents(_) | Self::Seen | Self::Changes(_))
+    }
+
+    /// The documents that it puts.
+    pub(crate) fn documents(&self) -> &[Document] {
+        match self {
+            Self::PutDocuments(documents) | Self::PutUnder { documents, .. } => documents,
+            _ => &[],
+        }
     }
 }
 
@@ -43,6 +92,11 @@ pub(crate) enum Reply {
     Instant(Option<Timestamp>),
     Log(LogRead),
     Documents(Vec<Document>),
+    Nodes(Vec<Node>),
+    Token(Option<u64>),
+    Seen(DocumentsSeen),
+    Changes(DocumentChanges, DocumentsSeen),
+    Looked(Position, u64),
     Done,
 }
 
@@ -117,7 +171,7 @@ impl Wire {
         std::mem::take(&mut self.state.lock().outgoing)
     }
 
-    async fn call(&self, op: Op) -> Outcome {
+    pub(crate) async fn call(&self, op: Op) -> Outcome {
         let (reply, answer) = oneshot::channel();
         {
             let mut state = self.state.lock();
@@ -133,75 +187,112 @@ impl Wire {
 }
 
 /// A node's end of the wire.
-#[derive(Debug)]
-pub(crate) struct Link(pub(crate) Arc<Wire>);
+#[derive(Clone)]
+pub(crate) struct Link {
+    pub(crate) wire: Arc<Wire>,
+    /// What it has besides where several nodes share the store.
+    pub(crate) shares: Option<Arc<Shares>>,
+}
 
 /// A reply of another kind than was asked for.
-fn mixed_up() -> StoreError {
+pub(crate) fn mixed_up() -> StoreError {
     StoreError::Corrupt("the reply to another question".into())
 }
 
 #[async_trait]
 impl Store for Link {
     async fn load(&self, users: &[UserKey]) -> Result<Vec<Stored>, StoreError> {
-        match self.0.call(Op::Load(users.to_vec())).await? {
+        match self.wire.call(Op::Load(users.to_vec())).await? {
             Reply::Loaded(stored) => Ok(stored),
             _ => Err(mixed_up()),
         }
     }
 
     async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {
-        match self.0.call(Op::Commit(Box::new(commit))).await? {
-            Reply::Committed(version) => Ok(version),
+        match self.wire.call(Op::Commit(Box::new(commit))).await? {
+            Reply::Committed(version) => {
+                if let Some(shares) = &self.shares {
+                    shares.committed();
+                }
+                Ok(version)
+            }
             _ => Err(mixed_up()),
         }
     }
 
     async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<UserKey>, StoreError> {
-        match self.0.call(Op::Due(now, max)).await? {
+        let due = match &self.shares {
+            Some(shares) => Op::DueIn(shares.held(), now, max),
+            None => Op::Due(now, max),
+        };
+        match self.wire.call(due).await? {
             Reply::Users(users) => Ok(users),
             _ => Err(mixed_up()),
         }
     }
 
     async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
-        match self.0.call(Op::NextWake).await? {
+        let next = match &self.shares {
+            Some(shares) => Op::NextWakeIn(shares.held()),
+            None => Op::NextWake,
+        };
+        match self.wire.call(next).await? {
             Reply::Instant(at) => Ok(at),
             _ => Err(mixed_up()),
         }
     }
 
     async fn latest(&self) -> Result<Option<Timestamp>, StoreError> {
-        match self.0.call(Op::Latest).await? {
+        match self.wire.call(Op::Latest).await? {
             Reply::Instant(at) => Ok(at),
             _ => Err(mixed_up()),
         }
     }
 
     async fn read_log(&self, after: Position, max: usize) -> Result<LogRead, StoreError> {
-        match self.0.call(Op::ReadLog(after, max)).await? {
-            Reply::Log(read) => Ok(read),
+        if let Some(shares) = &self.shares {
+            shares.catch_up().await?;
+        }
+        match self.wire.call(Op::ReadLog(after, max)).await? {
+            Reply::Log(read) => Ok(match &self.shares {
+                Some(shares) => shares.as_far_as_known(read),
+                None => read,
+            }),
             _ => Err(mixed_up()),
         }
     }
 
     fn log_end(&self) -> watch::Receiver<Position> {
-        self.0.log_end.subscribe()
+        match &self.shares {
+            Some(shares) => shares.log_end.subscribe(),
+            None => self.wire.log_end.subscribe(),
+        }
+    }
+
+    async fn log_now(&self) -> Result<Position, StoreError> {
+        match &self.shares {
+            Some(shares) => shares.look().await,
+            None => Ok(*self.wire.log_end.borrow()),
+        }
     }
 
     async fn trim_log(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.0.call(Op::TrimLog(now)).await.map(drop)
+        self.wire.call(Op::TrimLog(now)).await.map(drop)
     }
 
     async fn documents(&self, kind: DocumentKind) -> Result<Vec<Document>, StoreError> {
-        match self.0.call(Op::Documents(kind)).await? {
+        match self.wire.call(Op::Documents(kind)).await? {
             Reply::Documents(documents) => Ok(documents),
             _ => Err(mixed_up()),
         }
     }
 
     async fn put_documents(&self, documents: Vec<Document>) -> Result<(), StoreError> {
-        self.0.call(Op::PutDocuments(documents)).await.map(drop)
+        self.wire.call(Op::PutDocuments(documents)).await.map(drop)
+    }
+
+    fn shared(&self) -> Option<&dyn Shared> {
+        self.shares.as_deref().map(|shares| shares as &dyn Shared)
     }
 
     async fn close(&self) -> Result<(), StoreError> {
@@ -209,8 +300,9 @@ impl Store for Link {
     }
 }
 
-/// Carries a call out.
-pub(crate) async fn perform(store: Arc<dyn Store>, op: Op) -> Outcome {
+/// Carries a call out, at a store or at one that is shared.
+pub(crate) async fn perform(store: Arc<dyn Store>, shared: Option<Arc<SharedMemory>>, op: Op) -> Outcome {
+    let shared = || shared.as_ref().ok_or_else(|| StoreError::Unavailable("nobody shares this store".into()));
     Ok(match op {
         Op::Load(users) => Reply::Loaded(store.load(&users).await?),
         Op::Commit(commit) => Reply::Committed(store.commit(*commit).await?),
@@ -226,6 +318,24 @@ pub(crate) async fn perform(store: Arc<dyn Store>, op: Op) -> Outcome {
         Op::PutDocuments(documents) => {
             store.put_documents(documents).await?;
             Reply::Done
+        }
+        Op::Heartbeat { life, about, at } => {
+            Reply::Nodes(shared()?.heartbeat(&shares::id(life), &about, shares::passed(at)))
+        }
+        Op::Lease { life, shard, is_wanted, at } => {
+            Reply::Token(shared()?.lease(&shares::id(life), shard, is_wanted, shares::passed(at)))
+        }
+        Op::PutUnder { life, shard, token, documents } => {
+            shared()?.put_documents_under(&shares::id(life), shard, token, documents).await?;
+            Reply::Done
+        }
+        Op::DueIn(shards, now, max) => Reply::Users(shared()?.due_in(&shards, now, max).await?),
+        Op::NextWakeIn(shards) => Reply::Instant(shared()?.next_wake_in(&shards)?),
+        Op::Seen => Reply::Seen(shared()?.documents_seen()),
+        Op::Changes(mut seen) => Reply::Changes(shared()?.document_changes(&mut seen).await?, seen),
+        Op::Look => {
+            let shared = shared()?;
+            Reply::Looked(*shared.log_end().borrow(), shared.documents_seen().total())
         }
     })
 }

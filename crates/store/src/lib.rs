@@ -16,10 +16,12 @@ mod embedded;
 mod error;
 mod faulty;
 mod history;
+pub mod leases;
 mod memory;
 mod random;
 mod record;
 pub mod redis;
+mod shared_memory;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,7 +32,6 @@ use futures_util::future::{BoxFuture, join_all};
 use presence::{Change, Timestamp, UserKey, UserPresence};
 use tokio::sync::watch;
 
-use self::redis::{Leases, Node};
 pub use embedded::{BackupError, Embedded, OpenError, Options, Recovery, Status, TornTail, WriterSteps};
 pub use error::StoreError;
 pub use faulty::{Faults, Faulty};
@@ -38,7 +39,9 @@ pub use history::{
     Action, Author, FileHistory, HISTORY_READ_MAX, History, HistoryEntry, HistoryPage, HistoryRecovery,
     HistoryRetention, MemoryHistory,
 };
+pub use leases::{Leases, Node};
 pub use memory::Memory;
+pub use shared_memory::SharedMemory;
 
 /// How many times a user's record has been committed. Zero: nothing is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -163,6 +166,11 @@ impl DocumentKind {
         Self::IssuerKeys,
         Self::MqttCursor,
     ];
+
+    /// Whether other processes want to know when one of these changes. The others are their writer's alone.
+    pub(crate) fn is_followed(self) -> bool {
+        !matches!(self, Self::DeliveryCursor | Self::LifecycleEvent | Self::MqttCursor)
+    }
 }
 
 /// A small keyed record. Its body is the business of whoever wrote it.

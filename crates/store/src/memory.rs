@@ -55,6 +55,15 @@ impl Memory {
         Self { state, log_end: watch::Sender::default() }
     }
 
+    /// [`Store::next_wake`] of some users.
+    pub(crate) fn next_wake_of(
+        &self,
+        is_wanted: impl Fn(UserKey) -> bool,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let state = self.open_state()?;
+        Ok(state.wakes.iter().find(|(_, user)| is_wanted(*user)).map(|(at, _)| *at))
+    }
+
     fn open_state(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         // No code in here panics between two changes that belong together, so a poisoned lock guards good data.
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use futures_util::future::{Either, select};
 use parking_lot::Mutex;
 use presence::{Change, Timestamp, UserKey};
-use store::{Document, DocumentKind, LOG_READ_MAX, LogRead, Position, Store};
+use store::{Document, DocumentKind, LOG_READ_MAX, LogRead, Position, Store, StoreError};
 use tokio::sync::Notify;
 use uuid::{Builder, Uuid};
 
@@ -134,7 +134,8 @@ impl Notice {
         }
     }
 
-    fn position(&self) -> Option<Position> {
+    /// Where it stands in the log, if it is a change.
+    pub fn position(&self) -> Option<Position> {
         match self {
             Self::Change { position, .. } => Some(*position),
             Self::Lifecycle { .. } => None,
@@ -330,7 +331,7 @@ struct Cursors {
 }
 
 impl Cursors {
-    async fn read(store: &dyn Store) -> Result<Self, EngineError> {
+    async fn read(store: &dyn Store) -> Result<Self, StoreError> {
         let mut cursors = Self::default();
         for Document { key, body, .. } in store.documents(DocumentKind::DeliveryCursor).await? {
             let position = body.and_then(|body| body.try_into().ok()).map(u64::from_be_bytes).map(Position);
@@ -630,6 +631,6 @@ fn cursor_document(key: &[u8], position: Option<Position>) -> Document {
     Document { kind: DocumentKind::DeliveryCursor, key: key.to_vec(), body }
 }
 
-fn damaged(what: &str) -> EngineError {
-    EngineError::Store(store::StoreError::Corrupt(format!("{what} that cannot be read")))
+fn damaged(what: &str) -> StoreError {
+    StoreError::Corrupt(format!("{what} that cannot be read"))
 }

@@ -62,6 +62,8 @@ pub(super) struct Feed {
     pub(super) subscription: Arc<Subscription>,
     /// Whether it is durable. What comes before that is held.
     is_active: bool,
+    /// Whether it was heard, before it was known to be durable here, that there is none: then it has ended already.
+    pub(super) is_doubtful: bool,
     /// Whether this process delivers it. It is known all the same if another one does.
     pub(super) is_ours: bool,
     /// Changes up to here are done or were never its own.
@@ -156,6 +158,7 @@ impl Queue {
         let feed = Feed {
             subscription: Arc::new(subscription),
             is_active,
+            is_doubtful: false,
             is_ours,
             from,
             outstanding: BTreeSet::new(),
@@ -209,6 +212,13 @@ impl Queue {
                     self.release(id, now);
                 }
             }
+        }
+    }
+
+    /// Somebody says that it is not there, and here it is not known to be durable yet.
+    pub(super) fn doubt(&mut self, id: SubscriptionId) {
+        if let Some(feed) = self.feeds.get_mut(&id) {
+            feed.is_doubtful = true;
         }
     }
 

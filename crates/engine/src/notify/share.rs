@@ -9,10 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::{join_all, select};
-use store::redis::Leases;
+use parking_lot::Mutex;
+use presence::Timestamp;
+use store::Leases;
 use store::{Document, DocumentKind, DocumentsSeen, LOG_READ_MAX, LogRead, Position, Shared, StoreError};
 
 use super::lifecycle::{Kept, LifecycleKey};
+use super::queue::Queue;
 use super::{Cursors, Notifier, Saved, Subscription, SubscriptionId, cursor_document};
 use crate::EngineError;
 
@@ -28,6 +31,21 @@ pub(super) struct Following {
     taken: BTreeSet<u16>,
     /// Up to where each shard's cursor was kept by this process.
     kept: BTreeMap<u16, Position>,
+}
+
+/// Subscriptions that are being taken up. Unless that comes to its end they are not ours: nobody would read the rest of what
+/// they have not been told.
+struct HalfTakenUp<'a> {
+    queue: &'a Mutex<Queue>,
+    gained: &'a [(SubscriptionId, Position)],
+    now: Timestamp,
+}
+
+impl Drop for HalfTakenUp<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.queue.lock();
+        self.gained.iter().for_each(|(id, _)| queue.disown(*id, self.now));
+    }
 }
 
 impl Notifier {
@@ -69,7 +87,8 @@ impl Notifier {
                 {
                     queue.replace(subscription, now);
                 }
-                (None, Some(feed)) if feed.is_active() && document.body.is_none() => {
+                (None, Some(_)) if document.body.is_some() => {}
+                (None, Some(feed)) if feed.is_active() => {
                     let is_ours = feed.is_ours;
                     queue.remove(id);
                     if is_ours {
@@ -77,6 +96,8 @@ impl Notifier {
                         queue.ended.push(id);
                     }
                 }
+                // It is being made here, and not kept yet, or it was kept and has ended since.
+                (None, Some(_)) => queue.doubt(id),
                 _ => {}
             }
         }
@@ -87,7 +108,7 @@ impl Notifier {
     }
 
     /// Takes up and lets go what the leases say. Called while nobody pumps.
-    pub(super) async fn share(&self) -> Result<(), EngineError> {
+    pub(super) async fn share(&self) -> Result<(), StoreError> {
         let Some(shared) = self.store.shared() else { return Ok(()) };
         let seen = self.following.lock().await.seen.total();
         if *shared.documents_changed().borrow() > seen {
@@ -105,8 +126,6 @@ impl Notifier {
         let mut following = self.following.lock().await;
         let now = self.clock.now();
         let shard = |id: &SubscriptionId| shared.shard_of(DocumentKind::Subscription, id.0.as_bytes());
-        // Before it is looked for: one that comes meanwhile is looked at the next time.
-        following.is_new = false;
         // A lease that came back with another token was somebody else's in between, and so were the cursors.
         let before = following.leases.clone();
         let stays = |shard: u16| {
@@ -115,12 +134,13 @@ impl Notifier {
         };
         let (gained, read) = {
             let mut queue = self.queue.lock();
-            let lost: Vec<_> = queue
+            let mut lost: Vec<_> = queue
                 .feeds
                 .iter()
                 .filter(|(id, feed)| feed.is_ours && !stays(shard(id)))
                 .map(|(id, _)| *id)
                 .collect();
+            lost.sort_unstable();
             for id in lost {
                 queue.disown(id, now);
             }
@@ -130,29 +150,29 @@ impl Notifier {
                 queue.let_go(key);
                 saved.lifecycle.remove(&key);
             }
-            let gained: Vec<_> = queue
+            let mut gained: Vec<_> = queue
                 .feeds
                 .iter()
                 .filter(|(id, feed)| !feed.is_ours && feed.is_active() && leases.has(shard(id)))
                 .map(|(id, feed)| (*id, feed.subscription.created_after))
                 .collect();
+            // In order, so that the same history plans the same POSTs.
+            gained.sort_unstable();
             (gained, queue.read)
         };
         following.kept.retain(|shard, _| stays(*shard));
         following.taken.retain(|shard| stays(*shard));
-        if !gained.is_empty()
-            && let Err(error) = self.take_up(shared, &gained, read, &mut saved).await
-        {
-            // As if none had come: the next call begins anew, at the same cursors.
-            let mut queue = self.queue.lock();
-            gained.iter().for_each(|(id, _)| queue.disown(*id, now));
-            following.is_new = true;
-            return Err(error);
+        if !gained.is_empty() {
+            // Unless it comes to its end it is as if none had come: the next call begins anew, at the same cursors.
+            let mut half = HalfTakenUp { queue: &self.queue, gained: &gained, now };
+            self.take_up(shared, &gained, read, &mut saved).await?;
+            half.gained = &[];
         }
         if leases.held().any(|shard| !following.taken.contains(&shard)) {
             self.take_up_events(shared, &leases, &mut following.taken, &mut saved).await?;
         }
-        following.leases = Some(leases);
+        // One that has come meanwhile is noted when this lock is free.
+        (following.leases, following.is_new) = (Some(leases), false);
         Ok(())
     }
 
@@ -163,7 +183,7 @@ impl Notifier {
         leases: &Leases,
         taken: &mut BTreeSet<u16>,
         saved: &mut Saved,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), StoreError> {
         let documents = self.store.documents(DocumentKind::LifecycleEvent).await?;
         let now = self.clock.now();
         let mut queue = self.queue.lock();
@@ -192,7 +212,7 @@ impl Notifier {
         gained: &[(SubscriptionId, Position)],
         read: Position,
         saved: &mut Saved,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), StoreError> {
         let cursors = Cursors::read(self.store.as_ref()).await?;
         let now = self.clock.now();
         let from_of = |(id, created_after): &(SubscriptionId, Position)| {

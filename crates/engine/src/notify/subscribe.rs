@@ -129,12 +129,19 @@ impl Notifier {
             queue.insert(subscription, from, false, is_ours, now);
             documents
         };
-        if let Err(error) = self.store.put_documents(documents).await {
+        let kept = match self.store.put_documents(documents).await {
+            Ok(()) => self.is_still_kept(id).await,
+            Err(error) => Err(error),
+        };
+        let is_still_kept = kept.inspect_err(|_| {
             let mut queue = self.queue.lock();
             queue.remove(id);
             // It may have been kept all the same.
             queue.ended.push(id);
-            return Err(error.into());
+        })?;
+        if !is_still_kept {
+            let removed = self.queue.lock().remove(id);
+            return removed.ok_or(SubscribeError::NotFound);
         }
         if self.store.shared().is_some() {
             self.saving.lock().await.lagging.insert(id);
@@ -152,6 +159,15 @@ impl Notifier {
         drop(queue);
         self.changed.notify_one();
         created.ok_or(SubscribeError::NotFound)
+    }
+
+    /// Whether nobody has ended it before it was known here that it was kept.
+    async fn is_still_kept(&self, id: SubscriptionId) -> Result<bool, StoreError> {
+        if !self.queue.lock().feeds.get(&id).is_some_and(|feed| feed.is_doubtful) {
+            return Ok(true);
+        }
+        let kept = self.store.documents(DocumentKind::Subscription).await?;
+        Ok(kept.iter().any(|document| document.key == id.0.as_bytes()))
     }
 
     /// The subscription, if it has not ended.
@@ -259,7 +275,10 @@ impl Notifier {
     /// # Errors
     /// [`SubscribeError::NotFound`] and [`SubscribeError::Store`].
     pub async fn replay(&self, id: SubscriptionId, from: Position) -> Result<u64, SubscribeError> {
+        // Another process may have made it a moment ago.
+        self.fresh().await?;
         let _turn = self.pumping.lock().await;
+        self.share().await?;
         let subscription = self.get(id).ok_or(SubscribeError::NotFound)?;
         let (read, is_ours) = {
             let queue = self.queue.lock();

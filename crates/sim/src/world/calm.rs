@@ -2,11 +2,13 @@
 
 use engine::notify::DELIVERY_LOG_MAX;
 use jiff::SignedDuration;
+use store::leases::{BEAT, LEASE};
 
 use super::{NODES_MAX, World};
 use crate::check::{self, OUTSTANDING_MAX, Violation};
 use crate::line::{Answer, Deed, DiskWill};
 use crate::receivers;
+use crate::shares::SHARDS;
 
 /// How far time goes on at once when everything is calm: further than any retry.
 const CALM_STEP: SignedDuration = SignedDuration::from_mins(13);
@@ -19,7 +21,11 @@ impl World {
     pub(super) fn calm(&mut self) -> Result<(), Violation> {
         self.trace(|| "calm".to_owned());
         self.is_disk_faulty = false;
+        self.is_calm = true;
         self.keeper.set_disk(DiskWill::Works);
+        for node in 0..NODES_MAX {
+            self.wake(node);
+        }
         for step in &mut self.steps {
             step.fates.clear();
         }
@@ -47,6 +53,7 @@ impl World {
             if place > 0 {
                 self.wire.set_now(self.wire.now() + CALM_STEP);
             }
+            self.share_out()?;
             for node in 0..NODES_MAX {
                 self.act(node, &Deed::Ticker, &[])?;
                 self.go_on()?;
@@ -63,14 +70,44 @@ impl World {
         check::told(&self.receivers, &log, self.every)
     }
 
-    /// One round of delivery, in which all goes well; says whether there was anything to deliver.
-    fn deliver(&mut self) -> Result<bool, Violation> {
+    /// Nodes that share a store take their leases, as they do within seconds, and each shard is somebody's.
+    fn share_out(&mut self) -> Result<(), Violation> {
+        if !self.keeper.is_shared() {
+            return Ok(());
+        }
+        // In the first each takes its own, once whoever has gone is missed and whatever its clock gave has ended, in the others
+        // what is given back meanwhile.
+        for wait in [LEASE * 4, BEAT, BEAT] {
+            self.wire.set_now(self.wire.now() + wait);
+            self.every_node(&[Deed::Beat])?;
+        }
+        let ups = self.nodes.iter().filter_map(|node| node.up.as_ref()?.shares.as_ref());
+        let believed: Vec<_> = ups.map(|shares| shares.believes()).collect();
+        for shard in 0..SHARDS {
+            let holders = believed.iter().filter(|leases| leases.has(shard)).count();
+            if holders != 1 {
+                let what = format!("shard {shard} is {holders} nodes'");
+                return Err(Violation::new("within seconds each shard is one node's", what));
+            }
+        }
+        Ok(())
+    }
+
+    fn every_node(&mut self, deeds: &[Deed]) -> Result<(), Violation> {
         for node in 0..NODES_MAX {
-            for deed in [Deed::Pump, Deed::Plan] {
-                self.act(node, &deed, &[])?;
+            for deed in deeds {
+                self.act(node, deed, &[])?;
                 self.go_on()?;
             }
         }
+        Ok(())
+    }
+
+    /// One round of delivery, in which all goes well; says whether there was anything to deliver.
+    fn deliver(&mut self) -> Result<bool, Violation> {
+        // What each plans is known to have been heard of: all have looked before.
+        self.every_node(&[Deed::Look])?;
+        self.every_node(&[Deed::Pump, Deed::Plan])?;
         let had_any = !self.under_way.is_empty();
         while !self.under_way.is_empty() {
             self.answer(1, Answer::Taken)?;

@@ -73,12 +73,19 @@ impl World {
             }
             Done::Read(Ok(reading)) => self.look(&step, &reading),
             Done::Read(Err(error)) | Done::Other(Err(error)) => {
-                if may_fail(&error) {
-                    Ok(())
-                } else {
-                    failed(&error)
+                if !may_fail(&error) {
+                    return failed(&error);
+                }
+                match step.deed {
+                    Deed::Beat => self.are_leases_believed_rightly(step.node),
+                    _ => Ok(()),
                 }
             }
+            Done::Stopped => {
+                self.crash(step.node, false);
+                Ok(())
+            }
+            Done::Other(Ok(())) if step.deed == Deed::Beat => self.are_leases_believed_rightly(step.node),
             Done::Other(Ok(())) => Ok(()),
             Done::Created(outcome) => {
                 let Deed::Subscribe { sub, .. } = step.deed else { return Ok(()) };
@@ -89,7 +96,7 @@ impl World {
                         if known.ends == 0 {
                             known.state = SubState::There;
                         }
-                        let end = *self.wire.log_end.borrow();
+                        let end = self.keeper.end();
                         if created.created_after > end {
                             let what =
                                 format!("{name} after {:?}, the end is {end:?}", created.created_after);
@@ -112,6 +119,12 @@ impl World {
                     Ok(())
                 }
                 Err(SubscribeError::Store(_)) if is_excused => Ok(()),
+                // Another node has it.
+                Err(SubscribeError::Store(StoreError::Unavailable(_)))
+                    if matches!(step.deed, Deed::Replay(_)) && self.keeper.is_shared() =>
+                {
+                    Ok(())
+                }
                 Err(SubscribeError::NotFound) => self.is_not_found(&step),
                 Err(error) => failed(&error),
             },
@@ -139,6 +152,27 @@ impl World {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A node that has beaten, in vain or not, thinks that nothing is its own that is somebody else's: but for what it cannot
+    /// know, that the clocks by which leases are timed were not what they seem.
+    fn are_leases_believed_rightly(&mut self, node: usize) -> Result<(), Violation> {
+        let Some(shares) = self.nodes[node].up.as_ref().and_then(|up| up.shares.as_ref()) else {
+            return Ok(());
+        };
+        let (shares, believed) = (shares.clone(), shares.believes());
+        self.trace(|| format!("  n{} has {:?}", node + 1, believed.tokens));
+        if self.is_engine_clock_moved || shares.has_stood() {
+            return Ok(());
+        }
+        for shard in believed.held() {
+            let holder = self.keeper.register.holder(shard);
+            if holder != Some(shares.life) {
+                let what = format!("n{} is life {}, shard {shard} is {holder:?}'s", node + 1, shares.life);
+                return Err(Violation::new("a node lets go of a lease that has ended", what));
+            }
+        }
+        Ok(())
     }
 
     /// Somebody has looked at some people.

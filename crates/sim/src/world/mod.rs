@@ -11,11 +11,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use engine::SeededIds;
-use engine::notify::{Outcome, PLANNED_POSTS_MAX, Post};
+use engine::notify::{Outcome, PLANNED_POSTS_MAX, Post, PostId, SubscriptionId};
 use futures_util::task::noop_waker_ref;
 use jiff::SignedDuration;
 use presence::Timestamp;
-use store::{Position, StoreError};
+use store::{Document, DocumentKind, Position, StoreError};
 
 use crate::bug::Bug;
 use crate::check::{self, Violation};
@@ -24,8 +24,9 @@ use crate::line::{Answer, Deed, DiskWill, Event, Fate, FateKind, Line, StoreKind
 use crate::model::{Person, Said};
 use crate::node::{self, Up};
 use crate::receivers::{self, Receivers, Sub, SubState};
+use crate::shares::{self, Shares};
 use crate::timeline::Instant;
-use crate::wire::{Call, Op, Reply, StepId, Wire};
+use crate::wire::{Call, Link, Op, Reply, StepId, Wire};
 
 /// How many nodes there can be.
 pub(crate) const NODES_MAX: usize = 3;
@@ -71,6 +72,10 @@ pub(crate) struct World {
     tide: usize,
     is_disk_faulty: bool,
     failovers: usize,
+    /// Whether the clock that leases are timed by was moved.
+    is_engine_clock_moved: bool,
+    /// Whether faults have ended.
+    is_calm: bool,
     is_traced: bool,
     report: Report,
 }
@@ -82,6 +87,10 @@ struct Node {
     life: usize,
     is_starting: bool,
     up: Option<Up>,
+    /// Since when it stands still, and whether its machine does with it.
+    stands: Option<(Timestamp, bool)>,
+    /// How POSTs went that were answered meanwhile.
+    mail: Vec<(PostId, Outcome, Duration)>,
 }
 
 struct Step {
@@ -163,6 +172,8 @@ impl World {
             tide: 0,
             is_disk_faulty: false,
             failovers: 0,
+            is_engine_clock_moved: false,
+            is_calm: false,
             is_traced,
             report: Report::default(),
         }
@@ -184,6 +195,10 @@ impl World {
         match &line.event {
             Event::Store(_) | Event::Backlog { .. } => {}
             Event::Failover => self.fail_over(),
+            Event::EngineClock(ahead) => {
+                self.is_engine_clock_moved = true;
+                self.keeper.engine_ahead = *ahead;
+            }
             Event::Resume(place) => self.resume(*place),
             Event::Disk(will) => {
                 self.is_disk_faulty = *will != DiskWill::Works;
@@ -217,7 +232,21 @@ impl World {
                 }
                 return Ok(());
             }
+            Deed::Pause | Deed::Suspend => {
+                if self.nodes[node].up.is_some() && !self.keeper.is_embedded() {
+                    let now = self.wire.now();
+                    self.nodes[node].stands.get_or_insert((now, *deed == Deed::Suspend));
+                }
+                return Ok(());
+            }
+            Deed::Wake => {
+                self.wake(node);
+                return Ok(());
+            }
             _ => {}
+        }
+        if self.nodes[node].stands.is_some() {
+            return Ok(());
         }
         let Some(up) = self.nodes[node].up.clone() else { return Ok(()) };
         let work = match deed {
@@ -225,8 +254,17 @@ impl World {
             Deed::Read(people) => node::read(&up, people),
             Deed::Forget(person) => node::forget(&up, *person),
             Deed::Tick => node::tick(&up),
+            Deed::Stop => node::stop(&up),
+            Deed::Beat | Deed::Look => {
+                let Some(shares) = &up.shares else { return Ok(()) };
+                // One task beats.
+                if *deed == Deed::Beat && self.is_at_it(node, deed) {
+                    return Ok(());
+                }
+                if *deed == Deed::Beat { node::beat(shares) } else { node::look(shares) }
+            }
             Deed::Ticker => {
-                if self.steps.iter().any(|step| step.node == node && step.deed == Deed::Ticker) {
+                if self.is_at_it(node, deed) {
                     return Ok(());
                 }
                 node::ticker(&up)
@@ -276,6 +314,10 @@ impl World {
         Ok(())
     }
 
+    fn is_at_it(&self, node: usize, deed: &Deed) -> bool {
+        self.steps.iter().any(|step| step.node == node && step.deed == *deed)
+    }
+
     fn begin(&mut self, node: usize, deed: &Deed, work: node::Work, fates: &[Fate]) {
         self.next_step += 1;
         self.steps.push(Step {
@@ -306,20 +348,39 @@ impl World {
         self.lives += 1;
         self.nodes[node].life = self.lives;
         self.nodes[node].is_starting = true;
-        let delivers = self.delivers.is_none().then(|| {
+        let (wire, is_blind) = (self.wire.clone(), self.bug == Some(Bug::LeaseBelievedTooLong));
+        let shares =
+            self.keeper.is_shared().then(|| Arc::new(Shares::new(self.lives, wire.clone(), is_blind)));
+        // Where they share the store, all of them deliver.
+        let delivers = (self.delivers.is_none() || shares.is_some()).then(|| {
             self.delivers = Some(self.lives);
             node::settings(self.every)
         });
-        let work = node::start(self.wire.clone(), self.ids.clone(), self.nodes[node].ahead, delivers);
+        let work = node::start(Link { wire, shares }, self.ids.clone(), self.nodes[node].ahead, delivers);
         self.begin(node, &Deed::Start, work, fates);
         Ok(())
+    }
+
+    /// A node that stands still goes on: with what has come meanwhile, before it knows what time it is.
+    fn wake(&mut self, node: usize) {
+        let Some((since, is_suspended)) = self.nodes[node].stands.take() else { return };
+        let Some(up) = self.nodes[node].up.clone() else { return };
+        if let Some(shares) = up.shares.filter(|_| is_suspended) {
+            shares.stand(self.wire.now().duration_since(since).try_into().unwrap_or_default());
+        }
+        for (post, outcome, elapsed) in std::mem::take(&mut self.nodes[node].mail) {
+            if let Some(notifier) = &up.notifier {
+                notifier.finish(post, &outcome, elapsed);
+            }
+        }
     }
 
     /// The process is gone, and with it what it had begun. Calls that are on their way may still arrive.
     fn crash(&mut self, node: usize, is_power_lost: bool) {
         self.steps.retain(|step| step.node != node);
         let gone = &mut self.nodes[node];
-        (gone.up, gone.is_starting) = (None, false);
+        (gone.up, gone.is_starting, gone.stands) = (None, false, None);
+        gone.mail.clear();
         if self.delivers == Some(gone.life) {
             self.delivers = None;
         }
@@ -373,8 +434,17 @@ impl World {
         let life = self.nodes[node].life;
         let posts = notifier.plan().posts;
         check::bounded("POSTs of one plan", posts.len(), PLANNED_POSTS_MAX)?;
+        // Another node may have been told of an end that is not known here yet.
+        let has_heard = !self.keeper.is_shared() || self.is_calm;
         for post in posts {
-            self.receivers.planned(&post)?;
+            self.trace(|| {
+                let items = post
+                    .items
+                    .iter()
+                    .map(|item| format!("{:?}", item.notice.position().unwrap_or_default().0));
+                format!("  n{} posts {} to {}", node + 1, items.collect::<Vec<_>>().join(","), post.url)
+            });
+            self.receivers.planned(&post, has_heard)?;
             let is_second = |other: &UnderWay| other.life == life && other.post.url == post.url;
             if self.under_way.iter().any(is_second) && self.bug != Some(Bug::MarkedBeforeSent) {
                 return Err(Violation::new("one POST at a time to one URL", post.url.to_string()));
@@ -393,7 +463,12 @@ impl World {
         }
         let UnderWay { life, node, post } =
             self.under_way.remove(place.wrapping_sub(1) % self.under_way.len());
-        self.receivers.post(&post, answer, self.bug)?;
+        let register = &self.keeper.register;
+        let is_shared = self.keeper.is_shared();
+        let is_stale = |id: SubscriptionId| {
+            is_shared && register.holder(shares::shard_of(id.0.as_bytes())) != Some(life)
+        };
+        self.receivers.post(&post, answer, is_stale, self.bug)?;
         if self.bug == Some(Bug::MarkedBeforeSent) || self.nodes[node].life != life {
             return Ok(());
         }
@@ -406,6 +481,10 @@ impl World {
             Answer::Refused | Answer::Lied => (refused(), Duration::ZERO),
             Answer::Late | Answer::Silent => (Outcome::TimedOut, LATE),
         };
+        if self.nodes[node].stands.is_some() {
+            self.nodes[node].mail.push((post.id, outcome, elapsed));
+            return Ok(());
+        }
         notifier.finish(post.id, &outcome, elapsed);
         Ok(())
     }
@@ -417,6 +496,10 @@ impl World {
             let mut place = 0;
             while place < self.steps.len() {
                 let step = &mut self.steps[place];
+                if self.nodes[step.node].stands.is_some() {
+                    place += 1;
+                    continue;
+                }
                 self.wire.enter(step.id);
                 match step.work.as_mut().poll(&mut Context::from_waker(noop_waker_ref())) {
                     Poll::Pending => place += 1,
@@ -433,13 +516,29 @@ impl World {
             }
             for finished in self.keeper.step() {
                 has_moved = true;
+                self.are_cursors_right(&finished)?;
                 self.come_back(finished);
+            }
+            if let Some(violation) = self.keeper.violation.take() {
+                return Err(violation);
             }
             if !has_moved {
                 return Ok(());
             }
         }
         Err(Violation::new("the world comes to rest", "steps go on without an end".to_owned()))
+    }
+
+    /// What is kept of cursors is right at every moment, not only at those at which somebody goes on there.
+    fn are_cursors_right(&self, finished: &Finished) -> Result<(), Violation> {
+        let documents = finished.work.call.op.documents();
+        let is_cursor = |document: &Document| document.kind == DocumentKind::DeliveryCursor;
+        if !self.every || finished.outcome.is_err() || !documents.iter().any(is_cursor) {
+            return Ok(());
+        }
+        let (_, log) =
+            self.keeper.everything().map_err(|what| Violation::new("what is kept can be read", what))?;
+        check::cursors(&self.receivers, &self.keeper.cursors(), &log)
     }
 
     /// A call leaves its node.

@@ -63,3 +63,75 @@ fn what_takes_effect_at_the_instant_of_the_last_commit_is_numbered_from_there() 
         ",
     );
 }
+
+/// A node that took a shard over could not read what lay between its cursor and the end, and tried again without it: the
+/// subscription was never told of that.
+#[test]
+fn a_shard_whose_log_could_not_be_read_when_it_was_taken_over_is_taken_over_again() {
+    check(
+        "
+        store shared
+        00:00     n2 start
+        00:00     n1 start
+        00:00     n1 subscribe s3 to ana at r1
+        00:00     n1 ana desk set Away/Away for PT5M0.0000001S
+        00:06     n1 beat
+        00:06     n2 beat
+        00:06     n2 look
+        00:06     n2 pump
+        00:12     n2 beat
+        00:12     n2 pump | lose 2
+        ",
+    );
+}
+
+/// A node whose leases had lapsed for a moment made a subscription and did not take it for its own; then it had the very same
+/// leases again, found nothing to take up, and nobody delivered it.
+#[test]
+fn a_subscription_made_while_leases_had_lapsed_is_delivered_when_the_same_come_back() {
+    check(
+        "
+        store shared
+        backlog newest
+        00:00     n1 start
+        00:00     n1 ticker
+        00:00     n2 start
+        00:00     n3 start
+        00:00     n1 beat
+        00:00     n1 pump
+        01:04.100000000 n1 subscribe s3 to ana at r1
+        01:04.100000000 n1 ana desk set Busy/InACall for PT5M
+        ",
+    );
+}
+
+/// Another node had ended a subscription before the one that made it knew that it was kept, which then delivered it for good.
+#[test]
+fn a_subscription_that_another_node_ends_before_its_maker_knows_of_it_is_told_nothing() {
+    check(
+        "
+        store shared
+        00:00     n1 start
+        00:00     n3 start
+        00:00     n1 subscribe s1 to ana at r3 | hold-reply 3
+        00:00     n3 unsubscribe s1
+        00:00     n1 ana desk set Away/Away for PT5M
+        00:00     n1 look
+        00:00     n1 pump
+        ",
+    );
+}
+
+/// Whoever asked a node for a replay that had not heard of the subscription yet was told that there is none.
+#[test]
+fn a_subscription_is_replayed_by_a_node_that_has_not_heard_of_it() {
+    check(
+        "
+        store shared
+        00:00     n1 start
+        00:00     n2 start
+        00:00     n1 subscribe s1 to ana,ben,kim,lou at r1
+        00:00     n2 replay s1
+        ",
+    );
+}

@@ -87,13 +87,13 @@ pub(super) fn number_of(kind: DocumentKind) -> usize {
 }
 
 /// The bucket of a user.
-pub(super) fn bucket_of_user(user: UserKey, count: u16) -> u16 {
+pub(crate) fn bucket_of_user(user: UserKey, count: u16) -> u16 {
     spread(&field_of(user), count)
 }
 
 /// The bucket of a document. What belongs to one subscription is in one bucket, and so are the few documents of the
 /// kinds that are read whole.
-pub(super) fn bucket_of_document(kind: DocumentKind, key: &[u8], count: u16) -> u16 {
+pub fn bucket_of_document(kind: DocumentKind, key: &[u8], count: u16) -> u16 {
     match kind {
         DocumentKind::DirectoryUser | DocumentKind::Subscription => spread(key, count),
         // A cursor of a bucket's own: two bytes that are its number.

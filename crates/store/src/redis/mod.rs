@@ -32,7 +32,7 @@ use self::buckets::{
 };
 use self::connection::{Connections, Lane, REPLICAS_WAIT, text_of, wait_for};
 use self::log::Log;
-use self::nodes::Membership;
+use crate::leases::{BEAT, Membership};
 use crate::record;
 use crate::{
     Claim, Commit, Document, DocumentChanges, DocumentKind, DocumentsSeen, LogRead, Position, Retention,
@@ -40,8 +40,10 @@ use crate::{
 };
 
 pub use self::buckets::BUCKETS_MAX;
-pub use self::nodes::{Leases, Node};
+pub use self::buckets::bucket_of_document as shard_of_document;
+pub(crate) use self::buckets::bucket_of_user as shard_of_user;
 pub use self::safety::{Loss, Risk};
+pub use crate::leases::{Leases, Node};
 
 /// Buckets of a store that is made without saying how many.
 pub const BUCKETS_DEFAULT: u16 = 64;
@@ -220,6 +222,8 @@ struct Inner {
     nodes_slot: u16,
     log: Log,
     membership: Membership,
+    /// When this process opened it: leases are timed from here.
+    opened_at: Instant,
     /// How often the engine was found to have lost something.
     losses: AtomicU64,
     trimmed_at: Mutex<Option<Instant>>,
@@ -256,7 +260,8 @@ impl Redis {
             nodes_slot: slot_of(nodes_key.as_bytes()),
             nodes_key,
             log: Log::new(usize::from(count)),
-            membership: Membership::new(id, options.node.clone(), count),
+            membership: Membership::new(id, options.node.clone(), options.version.clone(), count),
+            opened_at: Instant::now(),
             losses: AtomicU64::new(0),
             trimmed_at: Mutex::new(None),
             is_closed: AtomicBool::new(false),
@@ -329,9 +334,13 @@ async fn follow(inner: Arc<Inner>) {
 }
 
 async fn live(inner: Arc<Inner>) {
+    tokio::join!(beats(&inner), lapses(&inner));
+}
+
+async fn beats(inner: &Inner) {
     let mut was_wrong = false;
     loop {
-        sleep(nodes::BEAT).await;
+        sleep(BEAT).await;
         match inner.beat().await {
             Ok(()) => was_wrong = false,
             Err(error) if !was_wrong => {
@@ -340,8 +349,17 @@ async fn live(inner: Arc<Inner>) {
             }
             Err(_) => {}
         }
-        // What has ended meanwhile is noticed also by those who only watch.
-        inner.membership.current();
+    }
+}
+
+/// Lets go of leases at the moment they end, for those who only watch: a beat may wait for an engine meanwhile.
+async fn lapses(inner: &Inner) {
+    loop {
+        let left = inner.membership.ends().saturating_sub(inner.passed());
+        if left.is_zero() {
+            inner.membership.current(inner.passed());
+        }
+        sleep(if left.is_zero() { BEAT } else { left }).await;
     }
 }
 
@@ -396,6 +414,11 @@ impl Inner {
 
     fn count(&self) -> u16 {
         self.buckets.len() as u16
+    }
+
+    /// How long this process has had the store, by the machine's clock that never goes back.
+    fn passed(&self) -> Duration {
+        self.opened_at.elapsed()
     }
 
     async fn read(&self, users: &[UserKey]) -> Result<Vec<Stored>, StoreError> {
@@ -473,7 +496,7 @@ impl Inner {
 
     /// The users that are due in the buckets that this node works on, with when.
     async fn due_users(&self, now: Timestamp, max: usize) -> Result<Vec<UserKey>, StoreError> {
-        let held: Vec<u16> = self.membership.current().held().collect();
+        let held: Vec<u16> = self.membership.current(self.passed()).held().collect();
         let each = (max * 4).div_ceil(held.len().max(1)).saturating_add(16).min(max);
         let calls = held.iter().map(|number| {
             let bucket = self.bucket(*number);
@@ -503,7 +526,7 @@ impl Inner {
     }
 
     async fn earliest_wake(&self) -> Result<Option<Timestamp>, StoreError> {
-        let held: Vec<u16> = self.membership.current().held().collect();
+        let held: Vec<u16> = self.membership.current(self.passed()).held().collect();
         let calls = held.iter().map(|number| {
             let bucket = self.bucket(*number);
             (bucket.slot, vec![cmd("ZRANGE").arg(&bucket.wakes).arg(0).arg(0).arg("WITHSCORES").to_owned()])
@@ -749,7 +772,7 @@ impl Shared for Redis {
     }
 
     fn leases(&self) -> watch::Receiver<Arc<Leases>> {
-        self.inner.membership.leases.subscribe()
+        self.inner.membership.leases()
     }
 
     async fn put_documents_under(
@@ -783,7 +806,7 @@ impl Shared for Redis {
     }
 
     fn living(&self) -> u64 {
-        self.inner.membership.nodes.borrow().iter().filter(|node| node.lives).count() as u64
+        self.inner.membership.nodes().borrow().iter().filter(|node| node.lives).count() as u64
     }
 
     fn losses(&self) -> u64 {
@@ -804,7 +827,7 @@ impl Inner {
             *last = Some(Instant::now());
         }
         let age = u64::try_from(self.options.retention.age.as_micros()).unwrap_or(u64::MAX >> 12);
-        let leases = self.membership.current();
+        let leases = self.membership.current(self.passed());
         let calls = leases.held().map(|number| {
             let bucket = self.bucket(number);
             let mut call = self.connections.scripts.trim.on(&[&bucket.meta, &bucket.log]);

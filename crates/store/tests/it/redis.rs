@@ -1,8 +1,10 @@
 //! What only a store over an engine promises: many processes at once, and an engine that may lose things.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use presence::UserKey;
+use store::leases::LeaseTable;
 use store::redis::{Loss, OpenError, Options, Place, Redis};
 use store::{Document, DocumentKind, LogRead, Position, Retention, Shared, Store, StoreError, Version};
 
@@ -129,6 +131,49 @@ fn reading_650_users_of_a_cluster_is_a_round_trip_to_each_master_and_a_commit_is
         }
         assert_eq!(store.round_trips()[1] - before[1], 10);
     });
+}
+
+/// The simulator plays nodes over the table; the engine does the same by scripts.
+#[test]
+fn scripts_of_leases_and_fences_do_what_the_table_in_memory_does() {
+    if is_missing() {
+        return;
+    }
+    let engine = Engine::single();
+    let server = &engine.servers[0];
+    let (lease, documents) =
+        (include_str!("../../src/redis/lease.lua"), include_str!("../../src/redis/documents.lua"));
+    let mut table = LeaseTable::default();
+    let mut chance = 7_u64;
+    let mut below = |bound: u64| {
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (chance >> 33) % bound
+    };
+    let (mut granted, mut fenced, mut last) = (0, 0, [0; 3]);
+    for step in 0..200 {
+        let place = below(3) as usize;
+        let node = ["a", "b", "c"][place];
+        // One that has ended at once, or one that lasts for longer than this test.
+        let lasts = Duration::from_millis([0, 3_600_000][below(2) as usize]);
+        let is_wanted = below(4) > 0;
+        let token = table.lease(node, 5, is_wanted, lasts, Duration::ZERO);
+        let expected = token.map_or("0".to_owned(), |token| format!("1\n{token}"));
+        let (millis, wanted) = (lasts.as_millis().to_string(), u8::from(is_wanted).to_string());
+        let answer = server.cli(&["EVAL", lease, "1", "meta", node, &millis, &wanted]);
+        assert_eq!(answer.trim(), expected, "step {step}");
+        granted += usize::from(token.is_some());
+        last[place] = token.unwrap_or(last[place]);
+        let writer = below(3) as usize;
+        let whose = [writer, below(3) as usize][below(2) as usize];
+        let token = last[whose].to_string();
+        let name = ["a", "b", "c"][writer];
+        let is_held = table.is_held(name, 5, token.parse().unwrap());
+        let written = server.cli(&["EVAL", documents, "2", "meta", "document-log", name, &token, "9"]);
+        assert_eq!(written.trim() == "1", is_held, "step {step}: {written}");
+        assert!(is_held || written.starts_with("FENCED"), "{written}");
+        fenced += usize::from(!is_held);
+    }
+    assert!((20..180).contains(&granted) && (20..190).contains(&fenced), "{granted}, {fenced}");
 }
 
 #[test]

@@ -1,0 +1,353 @@
+//! Who works on which shard, without an engine and without a clock: what a node decides, and what an engine keeps.
+//!
+//! There is no leader. Every node computes from the same list of living nodes which of them a shard is for, and takes the
+//! lease of those that are for itself as soon as it is free. A lease has a token that grows with each owner; whoever was
+//! away for too long holds an old one, and the engine refuses what is written under it.
+//!
+//! [`Membership`] is a node among the others, over a [`LeaseEngine`]; `redis/` has one of scripts, and [`LeaseTable`] is the
+//! same in memory. Neither asks what time it is: a node's is the time that has passed by its machine's clock that never goes
+//! back, an engine's is what its own clock shows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::StoreError;
+
+/// How often a node says that it lives.
+pub const BEAT: Duration = Duration::from_secs(1);
+/// How long a lease lasts, and how long after its last sign of life a node is thought to live.
+pub const LEASE: Duration = Duration::from_secs(5);
+/// How much earlier than the engine a node thinks that its lease has ended.
+pub const MARGIN: Duration = Duration::from_secs(1);
+/// How long a silent node is still listed.
+pub const FORGET: Duration = Duration::from_secs(60);
+
+/// The leases that a node has, by shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leases {
+    /// The token of each lease; `None`: the shard is somebody else's.
+    pub tokens: Vec<Option<u64>>,
+}
+
+impl Leases {
+    /// Whether the shard is this node's.
+    pub fn has(&self, shard: u16) -> bool {
+        self.token(shard).is_some()
+    }
+
+    /// The token of the shard's lease.
+    pub fn token(&self, shard: u16) -> Option<u64> {
+        self.tokens.get(usize::from(shard)).copied().flatten()
+    }
+
+    /// The shards that are this node's.
+    pub fn held(&self) -> impl Iterator<Item = u16> + '_ {
+        (0..).zip(&self.tokens).filter(|(_, token)| token.is_some()).map(|(shard, _)| shard)
+    }
+}
+
+/// One of the processes that share a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its id, another one at each start.
+    pub id: String,
+    /// What its operator calls it.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// How many shards it works on.
+    pub buckets: usize,
+    /// How long ago it was last heard of.
+    pub silent_for: Duration,
+    /// Whether it is thought to live.
+    pub lives: bool,
+}
+
+impl Node {
+    /// A node as an engine lists it; `None` for one that cannot be read.
+    pub(crate) fn read(id: String, silent_for: Duration, about: &str) -> Option<Self> {
+        let mut parts = about.splitn(3, '\t');
+        Some(Self {
+            id,
+            buckets: parts.next()?.parse().ok()?,
+            version: parts.next()?.to_owned(),
+            name: parts.next()?.to_owned(),
+            silent_for,
+            lives: silent_for < LEASE,
+        })
+    }
+}
+
+/// What an engine does for nodes that share a store, each by one atomic step.
+#[async_trait]
+pub trait LeaseEngine: Send + Sync {
+    /// Notes that a node lives, or with an empty `about` that it has gone, and lists those there are. Nobody is noted without
+    /// an id.
+    async fn heartbeat(&self, node: &str, about: &str) -> Result<Vec<Node>, StoreError>;
+
+    /// Takes or keeps leases for a node, or gives them back where they are not wanted. Of each the token, if it is the node's
+    /// now.
+    async fn lease(&self, node: &str, wanted: &[(u16, bool)]) -> Vec<Result<Option<u64>, StoreError>>;
+}
+
+/// This node among the others.
+pub struct Membership {
+    /// Its id, another one at each start.
+    pub id: String,
+    name: String,
+    version: String,
+    leases: watch::Sender<Arc<Leases>>,
+    /// When the leases end, unless they are kept, by the machine's clock.
+    ends: Mutex<Duration>,
+    nodes: watch::Sender<Vec<Node>>,
+}
+
+impl Membership {
+    /// A node of this id, that has nothing yet.
+    pub fn new(id: String, name: String, version: String, shards: u16) -> Self {
+        let leases = watch::Sender::new(Arc::new(Leases { tokens: vec![None; usize::from(shards)] }));
+        Self { id, name, version, leases, ends: Mutex::new(Duration::ZERO), nodes: watch::Sender::default() }
+    }
+
+    /// The leases, as they change.
+    pub fn leases(&self) -> watch::Receiver<Arc<Leases>> {
+        self.leases.subscribe()
+    }
+
+    /// The nodes as they were known at the last beat.
+    pub fn nodes(&self) -> watch::Receiver<Vec<Node>> {
+        self.nodes.subscribe()
+    }
+
+    /// When the leases end, unless they are kept.
+    pub fn ends(&self) -> Duration {
+        *self.ends.lock()
+    }
+
+    /// The leases, as far as they still count.
+    pub fn current(&self, now: Duration) -> Arc<Leases> {
+        if now >= self.ends() {
+            self.let_go();
+        }
+        self.leases.borrow().clone()
+    }
+
+    fn let_go(&self) {
+        self.leases.send_if_modified(|leases| {
+            let none = Leases { tokens: vec![None; leases.tokens.len()] };
+            let changed = **leases != none;
+            *leases = Arc::new(none);
+            changed
+        });
+    }
+
+    /// Says that this node lives, and takes, keeps and gives back leases as the list of nodes wants.
+    ///
+    /// # Errors
+    /// [`StoreError`]. Leases of which the engine did not say that they are this node's are not.
+    pub async fn beat(
+        &self,
+        engine: &dyn LeaseEngine,
+        now: impl Fn() -> Duration + Send + Sync,
+    ) -> Result<(), StoreError> {
+        let outcome = self.share_out(engine, now()).await;
+        // The answers may have taken longer than the leases last.
+        self.current(now());
+        outcome
+    }
+
+    async fn share_out(&self, engine: &dyn LeaseEngine, started: Duration) -> Result<(), StoreError> {
+        let before = self.current(started);
+        let about = format!("{}\t{}\t{}", before.held().count(), self.version, self.name);
+        let nodes = engine.heartbeat(&self.id, &about).await?;
+        let mut living: Vec<&str> =
+            nodes.iter().filter(|node| node.lives).map(|node| node.id.as_str()).collect();
+        if !living.contains(&self.id.as_str()) {
+            living.push(&self.id);
+        }
+        let is_mine = |shard: u16| owner(&living, shard) == Some(self.id.as_str());
+        // What is to go is let go here before it is given back: nobody else may have it while we think it is ours.
+        let kept = Leases {
+            tokens: (0..)
+                .zip(&before.tokens)
+                .map(|(shard, token)| token.filter(|_| is_mine(shard)))
+                .collect(),
+        };
+        let kept = Arc::new(kept);
+        if kept != before {
+            self.leases.send_replace(kept.clone());
+        }
+        let count = before.tokens.len() as u16;
+        let wanted: Vec<(u16, bool)> = (0..count)
+            .filter_map(|shard| match (before.has(shard), is_mine(shard)) {
+                (_, true) => Some((shard, true)),
+                (true, false) => Some((shard, false)),
+                (false, false) => None,
+            })
+            .collect();
+        let mut tokens = kept.tokens.clone();
+        let mut outcome = Ok(());
+        for ((shard, _), token) in wanted.iter().zip(engine.lease(&self.id, &wanted).await) {
+            tokens[usize::from(*shard)] = match token {
+                Ok(token) => token,
+                Err(error) => {
+                    outcome = Err(error);
+                    None
+                }
+            };
+        }
+        *self.ends.lock() = started + LEASE - MARGIN;
+        let found = Arc::new(Leases { tokens });
+        self.leases.send_if_modified(|leases| {
+            let changed = *leases != found;
+            *leases = found;
+            changed
+        });
+        self.nodes.send_replace(nodes);
+        outcome
+    }
+
+    /// Gives everything back and goes.
+    pub async fn leave(&self, engine: &dyn LeaseEngine, now: Duration) {
+        let held: Vec<(u16, bool)> = self.current(now).held().map(|shard| (shard, false)).collect();
+        self.let_go();
+        // Who cannot say good-bye is missed soon all the same.
+        let _ = engine.lease(&self.id, &held).await;
+        let _ = engine.heartbeat(&self.id, "").await;
+    }
+}
+
+/// Whom of some nodes a shard is for: the one with the highest score, so that a node that comes or goes moves its own
+/// share and nothing else.
+fn owner<'n>(nodes: &[&'n str], shard: u16) -> Option<&'n str> {
+    nodes.iter().copied().max_by_key(|node| {
+        let start = 0xcbf2_9ce4_8422_2325_u64;
+        let bytes = node.bytes().chain(shard.to_be_bytes());
+        let sum = bytes.fold(start, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        // The last bytes have moved only low bits so far.
+        let mixed = (sum ^ sum >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        (mixed ^ mixed >> 32, *node)
+    })
+}
+
+/// What an engine keeps of nodes and leases, in memory: the meaning of `redis/heartbeat.lua`, `redis/lease.lua` and the
+/// fence in `redis/documents.lua`. Instants are those of the engine's clock.
+#[derive(Clone, Debug, Default)]
+pub struct LeaseTable {
+    /// When each node was last heard of, and what it said of itself.
+    nodes: BTreeMap<String, (Duration, String)>,
+    shards: BTreeMap<u16, Lease>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Lease {
+    /// Who has it, and until when.
+    owner: Option<(String, Duration)>,
+    token: u64,
+}
+
+impl LeaseTable {
+    /// As [`LeaseEngine::heartbeat`].
+    pub fn heartbeat(&mut self, node: &str, about: &str, now: Duration) -> Vec<Node> {
+        if about.is_empty() {
+            self.nodes.remove(node);
+        } else if !node.is_empty() {
+            self.nodes.insert(node.to_owned(), (now, about.to_owned()));
+        }
+        self.nodes.retain(|_, (seen, _)| now.saturating_sub(*seen) <= FORGET);
+        let listed = self.nodes.iter();
+        listed
+            .filter_map(|(id, (seen, about))| Node::read(id.clone(), now.saturating_sub(*seen), about))
+            .collect()
+    }
+
+    /// As [`LeaseEngine::lease`], of one shard.
+    pub fn lease(
+        &mut self,
+        node: &str,
+        shard: u16,
+        is_wanted: bool,
+        lasts: Duration,
+        now: Duration,
+    ) -> Option<u64> {
+        let lease = self.shards.entry(shard).or_default();
+        match &lease.owner {
+            Some((owner, _)) if owner == node && !is_wanted => {
+                lease.owner = None;
+                return None;
+            }
+            Some((owner, _)) if owner == node => {}
+            Some((_, until)) if *until > now => return None,
+            _ if !is_wanted => return None,
+            _ => lease.token += 1,
+        }
+        lease.owner = Some((node.to_owned(), now + lasts));
+        Some(lease.token)
+    }
+
+    /// Whether what a node writes under a token may be kept. That its time has come does not matter while nobody else has
+    /// come.
+    pub fn is_held(&self, node: &str, shard: u16, token: u64) -> bool {
+        let lease = self.shards.get(&shard);
+        lease.is_some_and(|lease| {
+            lease.token == token && lease.owner.as_ref().is_some_and(|(owner, _)| owner == node)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_shared_and_only_those_of_whoever_goes_move() {
+        let nodes = ["a1b2", "c3d4", "e5f6"];
+        let of =
+            |nodes: &[&'static str]| (0..64).map(|shard| owner(nodes, shard).unwrap()).collect::<Vec<_>>();
+        let three = of(&nodes);
+        for node in nodes {
+            let count = three.iter().filter(|owner| **owner == node).count();
+            assert!((10..=34).contains(&count), "{node} has {count} of 64");
+        }
+        let two = of(&nodes[..2]);
+        for (before, after) in three.iter().zip(&two) {
+            assert!(before == after || *before == "e5f6");
+        }
+        assert_eq!(of(&["e5f6", "a1b2", "c3d4"]), three, "whatever the order");
+        assert_eq!(owner(&[], 1), None);
+    }
+
+    #[test]
+    fn a_lease_is_one_nodes_until_it_ends_and_each_owners_token_is_later() {
+        let mut table = LeaseTable::default();
+        let second = Duration::from_secs;
+        let mut lease = |node, is_wanted, now| table.lease(node, 3, is_wanted, LEASE, second(now));
+        assert_eq!(lease("a", true, 0), Some(1));
+        assert_eq!(lease("b", true, 4), None);
+        assert_eq!(lease("a", true, 4), Some(1), "kept");
+        assert_eq!(lease("b", false, 8), None, "nobody gives back what is another's");
+        assert_eq!(lease("b", true, 9), Some(2), "it has ended");
+        assert_eq!(lease("b", false, 9), None);
+        assert_eq!(lease("a", true, 9), Some(3), "given back");
+        assert!(!table.is_held("a", 3, 1) && !table.is_held("b", 3, 2) && !table.is_held("b", 3, 3));
+        assert!(table.is_held("a", 3, 3) && !table.is_held("a", 4, 3));
+    }
+
+    #[test]
+    fn nodes_are_listed_until_they_go_or_are_silent_for_long() {
+        let mut table = LeaseTable::default();
+        let second = Duration::from_secs;
+        table.heartbeat("a", "2\t1.0\tfirst\tof all", second(0));
+        let listed = table.heartbeat("b", "0\t1.0\tsecond", second(6));
+        let of = |node: &Node| (node.id.clone(), node.name.clone(), node.buckets, node.lives);
+        let (a, b) = (("a".into(), "first\tof all".into(), 2, false), ("b".into(), "second".into(), 0, true));
+        assert_eq!(listed.iter().map(of).collect::<Vec<_>>(), [a, b]);
+        assert_eq!(table.heartbeat("", " ", second(61)).len(), 1);
+        assert_eq!(table.heartbeat("b", "", second(61)), []);
+    }
+}
