@@ -4,6 +4,7 @@
 mod far;
 mod network;
 mod place;
+mod redis;
 
 use std::fmt;
 
@@ -100,6 +101,7 @@ fn look(args: &DoctorArgs, now: Timestamp) -> Vec<Finding> {
     }
     network::ports(&config, &mut findings);
     network::issuers(&config, &mut findings);
+    redis::look(&config, now, &mut findings);
     far::brokers(&config, &mut findings);
     far::collector(&config, &mut findings);
     network::server(&config, args.ca.as_deref(), now, &mut findings);

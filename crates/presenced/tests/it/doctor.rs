@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::engines::Engine;
 use crate::support::BINARY;
 
 const TENANT: &str = "84bd8158-6d4d-4958-8b9f-9d6445542f95";
@@ -141,6 +142,47 @@ fn a_folder_that_keeps_nothing_and_a_key_that_others_may_read_are_failures() {
     assert!(!is_well && severity == "failure" && !message.contains("secret"), "{message}");
     std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
     assert_eq!(setup.finding("signing key").1, "good");
+}
+
+#[test]
+fn an_engine_that_is_gone_would_lose_something_or_is_full_is_found_and_nothing_is_made_in_it() {
+    if crate::engines::is_missing() {
+        return;
+    }
+    let engine = Engine::single();
+    let cli = |arguments: &[&str]| engine.servers[0].cli(arguments);
+    let setup = Setup::new();
+    let of_engine = |more: &str| {
+        setup.configure(&format!("store = \"redis://127.0.0.1:{}\"\n{more}", engine.servers[0].port));
+    };
+    of_engine("");
+    let (is_well, findings) = setup.examine();
+    assert!(is_well, "{findings:?}");
+    for subject in ["engine", "engine's promise", "engine's store", "engine's clock"] {
+        let (_, severity, message) = setup.finding(subject);
+        assert_eq!(severity, "good", "{subject}: {message}");
+    }
+    assert!(setup.finding("engine").2.contains("Redis "), "{findings:?}");
+    assert_eq!(cli(&["DBSIZE"]), "0", "it changes nothing");
+
+    assert_eq!(cli(&["HSET", "presenced:layout", "format", "1", "buckets", "64"]), "2");
+    of_engine("redis.buckets = 128");
+    let (is_well, severity, message) = setup.finding("engine's store");
+    assert!(!is_well && severity == "failure" && message.contains("64 buckets, not 128"), "{message}");
+
+    assert_eq!(cli(&["CONFIG", "SET", "appendfsync", "everysec"]), "OK");
+    of_engine("");
+    let (is_well, severity, message) = setup.finding("engine's promise");
+    assert!(!is_well && severity == "failure" && message.contains("everysec"), "{message}");
+    of_engine("redis.accept_loss = \"second\"");
+    assert_eq!(setup.finding("engine's promise").1, "good");
+
+    assert_eq!(cli(&["CONFIG", "SET", "maxmemory", "1mb"]), "OK");
+    assert_eq!(setup.finding("engine's memory").1, "warning");
+
+    engine.servers[0].kill();
+    let (is_well, severity, _) = setup.finding("engine");
+    assert!(!is_well && severity == "failure");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod buckets;
 mod claim;
 mod connection;
 mod entry;
+mod examine;
 mod log;
 mod nodes;
 mod safety;
@@ -42,6 +43,7 @@ use crate::{
 pub use self::buckets::BUCKETS_MAX;
 pub use self::buckets::bucket_of_document as shard_of_document;
 pub(crate) use self::buckets::bucket_of_user as shard_of_user;
+pub use self::examine::{Examination, examine};
 pub use self::safety::{Loss, Risk};
 pub use crate::leases::{Leases, Node};
 
@@ -240,12 +242,7 @@ impl Redis {
         let connections = Connections::open(place).await?;
         let masters = safety::masters(&connections).await.unwrap_or_default();
         let replicas = options.replicas.unwrap_or(usize::from(safety::have_replicas(&masters)));
-        let mut risks = safety::risks(&masters, replicas);
-        if masters.is_empty() {
-            let reason = "the engine does not tell its settings (CONFIG GET is not allowed)".to_owned();
-            risks.push(Risk { loss: Loss::All, reason });
-        }
-        risks.retain(|risk| risk.loss > options.accept_loss);
+        let risks = safety::unaccepted(&masters, replicas, options.accept_loss);
         if !risks.is_empty() {
             return Err(OpenError::Unsafe(risks));
         }

@@ -82,8 +82,19 @@ const NO_FILE: &str = "appendonly is no: what is not in a snapshot is lost (appe
 const NOT_TOLD: &str =
     "the engine does not tell whether it has an append-only file (CONFIG GET is not allowed)";
 
+/// What may be lost beyond what is accepted when each commit waits for this many replicas.
+pub(super) fn unaccepted(masters: &[Master], replicas: usize, accepted: Loss) -> Vec<Risk> {
+    let mut risks = risks(masters, replicas);
+    if masters.is_empty() {
+        let reason = "the engine does not tell its settings (CONFIG GET is not allowed)".to_owned();
+        risks.push(Risk { loss: Loss::All, reason });
+    }
+    risks.retain(|risk| risk.loss > accepted);
+    risks
+}
+
 /// What may be lost when each commit waits for this many replicas.
-pub(super) fn risks(masters: &[Master], replicas: usize) -> Vec<Risk> {
+fn risks(masters: &[Master], replicas: usize) -> Vec<Risk> {
     let mut risks: Vec<Risk> = Vec::new();
     let mut add = |loss, reason: &str| {
         if risks.iter().all(|known| known.reason != reason) {
