@@ -108,22 +108,136 @@ fn a_node_that_is_cut_off_from_the_engine_refuses_and_the_others_take_over() {
     let engine = Engine::single();
     let wires: Vec<_> = (0..NODES).map(|_| Wire::to(engine.servers[0].port)).collect();
     let urls = wires.iter().map(|wire| format!("redis://{}", wire.address)).collect();
+    one_is_cut_off(engine, urls, || wires[0].cut(), || wires[0].mend());
+}
+
+#[test]
+fn a_node_whose_packets_get_lost_refuses_and_the_others_take_over() {
+    if crate::engines::is_missing() {
+        return;
+    }
+    let Some(network) = Network::new() else { return };
+    let urls = (0..NODES).map(|node| format!("redis://{}", network.address(node))).collect();
+    let nothing = Engine { servers: Vec::new() };
+    one_is_cut_off(nothing, urls, || network.cut(0), || network.mend(0));
+}
+
+/// The first node loses its way to the engine, and gets it back.
+fn one_is_cut_off(engine: Engine, urls: Vec<String>, cut: impl Fn(), mend: impl Fn()) {
     under_load(Fleet::start(engine, urls), |fleet| {
+        let path = format!("/v1.0/users/{}/presence", user_id(0));
         fleet.phase("a node is cut off", |fleet| {
-            wires[0].cut();
-            let path = format!("/v1.0/users/{}/presence", user_id(0));
+            cut();
             let status = || fleet.load.send(0, "GET", &path, "").map(|(status, _)| status);
             wait_for("a refusal", || status().is_ok_and(|status| status == 503));
             assert_eq!(fleet.load.send(1, "GET", &path, "").unwrap().0, 200, "the others go on");
         });
         fleet.phase("it is connected again", |fleet| {
-            wires[0].mend();
-            let path = format!("/v1.0/users/{}/presence", user_id(0));
+            mend();
             wait_for("an answer", || {
                 fleet.load.send(0, "GET", &path, "").is_ok_and(|(status, _)| status == 200)
             });
         });
     });
+}
+
+/// An engine in a network of its own, with a line to each node that can be cut: no end is told, packets get lost.
+struct Network {
+    name: String,
+    port: u16,
+    /// A shell that ends the engine when nobody holds its input any more.
+    guard: std::process::Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Network {
+    /// `None`, and why, where networks cannot be made.
+    #[expect(clippy::print_stderr, reason = "a test that cannot be made says what is missing")]
+    fn new() -> Option<Self> {
+        let process = std::process::id();
+        let name = format!("presenced-{process}");
+        if let Err(why) = ip(&["netns", "add", &name]) {
+            eprintln!("skipped: no network namespaces here (ip netns add: {why})");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let server = format!(
+            "ip netns exec {name} ${{PRESENCED_TEST_ENGINE:-redis-server}} --port {port} --bind 0.0.0.0 --protected-mode no \
+             --save '' --appendonly yes --appendfsync always >/dev/null 2>&1 & cat >/dev/null; kill -9 $!"
+        );
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &server]).current_dir(folder.path()).stdin(std::process::Stdio::piped());
+        let network = Self { name, port, guard: shell.spawn().unwrap(), _folder: folder };
+        for node in 0..NODES {
+            let ends = network.ends(node);
+            let [ours, theirs] = network.addresses(node).map(|address| format!("{address}/30"));
+            for command in [
+                vec![
+                    "link",
+                    "add",
+                    &ends[0],
+                    "type",
+                    "veth",
+                    "peer",
+                    "name",
+                    &ends[1],
+                    "netns",
+                    &network.name,
+                ],
+                vec!["address", "add", &ours, "dev", &ends[0]],
+                vec!["link", "set", &ends[0], "up"],
+                vec!["-n", &network.name, "address", "add", &theirs, "dev", &ends[1]],
+            ] {
+                ip(&command).unwrap();
+            }
+            network.mend(node);
+            wait_for("the engine", || TcpStream::connect(network.address(node)).is_ok());
+        }
+        Some(network)
+    }
+
+    /// Names of a line's ends: the node's and the engine's.
+    fn ends(&self, node: usize) -> [String; 2] {
+        let process = std::process::id();
+        ["a", "b"].map(|end| format!("pd{process}{end}{node}"))
+    }
+
+    /// A small network for each line.
+    fn addresses(&self, node: usize) -> [std::net::Ipv4Addr; 2] {
+        let third = std::process::id() as u8;
+        [1, 2].map(|end| std::net::Ipv4Addr::new(10, 213, third, node as u8 * 4 + end))
+    }
+
+    fn address(&self, node: usize) -> SocketAddr {
+        SocketAddr::from((self.addresses(node)[1], self.port))
+    }
+
+    fn cut(&self, node: usize) {
+        ip(&["-n", &self.name, "link", "set", &self.ends(node)[1], "down"]).unwrap();
+    }
+
+    fn mend(&self, node: usize) {
+        ip(&["-n", &self.name, "link", "set", &self.ends(node)[1], "up"]).unwrap();
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+        // The lines go with one of their ends.
+        let _ = ip(&["netns", "del", &self.name]);
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<(), String> {
+    let done =
+        std::process::Command::new("ip").args(arguments).output().map_err(|error| error.to_string())?;
+    match done.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&done.stderr).trim().to_owned()),
+    }
 }
 
 /// How often two nodes are asked for the same at the same moment.

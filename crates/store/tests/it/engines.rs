@@ -1,4 +1,5 @@
-//! Real engines for the tests: `redis-server` processes on free ports, which end with whoever started them.
+//! Real engines for the tests: `redis-server` processes on free ports, which end with whoever started them. With
+//! `PRESENCED_TEST_ENGINE` it is the program of that name, such as a `valkey-server`.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -22,7 +23,8 @@ pub(crate) struct Server {
 }
 
 /// The server in the background; in the foreground, a wait for the end of the input.
-const GUARDED: &str = r#"redis-server "$@" >/dev/null 2>&1 & cat >/dev/null; kill -9 $!"#;
+const GUARDED: &str =
+    r#"${PRESENCED_TEST_ENGINE:-redis-server} "$@" >/dev/null 2>&1 & cat >/dev/null; kill -9 $!"#;
 
 impl Server {
     /// With an append-only file that is written before each answer, and these settings besides.
