@@ -2,13 +2,16 @@
 
 use std::sync::atomic::Ordering;
 
-use presence::{Timestamp, UserKey};
-use store::{Commit, StoreError, Stored, Version};
+use presence::Timestamp;
+use store::{Revision, StoreError, Stored, Version};
 
 use crate::{Engine, EngineError};
 
-/// How many users one tick settles at most. Together they make one group in the store.
-pub const TICK_BATCH_MAX: usize = 1_024;
+/// How many users one tick settles at most. Together they make one group in the store, so in a store of our own a commit
+/// waits some milliseconds for one of so many.
+pub const TICK_BATCH_MAX: usize = 4_096;
+/// The same where others use the store, too, which carries them out one by one.
+const TICK_BATCH_SHARED_MAX: usize = 1_024;
 
 /// How often a store that other processes use too is looked at for somebody who is due earlier than was known.
 const SHARED_LOOK: std::time::Duration = std::time::Duration::from_millis(500);
@@ -35,13 +38,10 @@ impl Engine {
     /// [`EngineError::Store`]; users settled before the failure stay settled.
     pub async fn tick(&self) -> Result<Tick, EngineError> {
         let now = self.clock.now();
-        let due = self.store.due(now, TICK_BATCH_MAX).await?;
-        let stored = self.store.load(&due).await?;
-        let settled = due.iter().zip(stored).filter_map(|(user, stored)| settled(*user, stored, now));
-        let mut settled: Vec<Commit> = settled.collect();
-        // Stores order those who are due at one instant as they like; the log has what happened in one order.
-        settled.sort_by_key(|commit| (commit.changes.first().map(|change| change.at), commit.user));
-        for committed in self.store.commit_all(settled).await {
+        let batch = if self.store.shared().is_some() { TICK_BATCH_SHARED_MAX } else { TICK_BATCH_MAX };
+        let due = self.store.due(now, batch).await?;
+        let settled = self.store.revise(&due, &mut |_, stored| settle(stored, now)).await?;
+        for committed in settled.into_iter().flatten() {
             match committed {
                 // Whoever won has folded the past into the record and noted the next wake-up.
                 Ok(_) | Err(StoreError::Conflict) => {}
@@ -50,7 +50,7 @@ impl Engine {
         }
         self.store.trim_log(now).await?;
         let next_wake = self.store.next_wake().await?;
-        Ok(Tick { settled: due.len(), more: due.len() == TICK_BATCH_MAX, next_wake })
+        Ok(Tick { settled: due.len(), more: due.len() == batch, next_wake })
     }
 
     /// Returns when somebody may be due: at `next_wake`, as the last tick gave it, or when a command wants a look before
@@ -81,13 +81,11 @@ impl Engine {
     }
 }
 
-/// What is to be kept of a user whose wake-up has come; `None` for one of whom nothing is kept.
-fn settled(user: UserKey, stored: Stored, now: Timestamp) -> Option<Commit> {
-    let Stored { mut presence, version } = stored;
-    if version == Version::default() {
+/// Settles a user whose wake-up has come; `None` for one of whom nothing is kept.
+fn settle(stored: &mut Stored, now: Timestamp) -> Option<Revision> {
+    if stored.version == Version::default() {
         return None;
     }
-    let changes = presence.settle_listing(now);
-    let wake_at = presence.next_change(now);
-    Some(Commit { user, expected: version, presence, wake_at, changes })
+    let changes = stored.presence.settle_listing(now);
+    Some(Revision { wake_at: stored.presence.next_change(now), changes })
 }

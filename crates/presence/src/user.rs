@@ -145,17 +145,26 @@ impl UserPresence {
     /// settlement, oldest first. Not more than [`CHANGES_BY_TIME_MAX`].
     pub fn settle_listing(&mut self, now: Timestamp) -> Vec<Change> {
         let now = now.max(self.settled_at);
-        let next = self.clone();
-        self.replace_with(next, now, now)
+        let changes = self.changes_by_time(self.settled_at, now);
+        if let Some(last) = changes.last() {
+            self.sequence_number = last.sequence_number;
+        }
+        self.forget_ended(now);
+        self.settled_at = now;
+        changes
     }
 
     /// The visible changes that time makes after `after` and up to `until`, both as they are understood by
     /// [`at`](Self::at), oldest first. Not more than [`CHANGES_BY_TIME_MAX`].
     pub fn changes_by_time(&self, after: Timestamp, until: Timestamp) -> Vec<Change> {
         let mut from = after.max(self.settled_at);
+        let mut changes = Vec::new();
+        // Mostly nothing has come due, and then there is nothing to work out.
+        if self.next_deadline(from).is_none_or(|at| at > until) {
+            return changes;
+        }
         let mut sequence_number = self.sequence_number_at(from);
         let mut before = self.view(from).pair;
-        let mut changes = Vec::new();
         while let Some(at) = self.next_change_until(from, until) {
             sequence_number.0 += 1;
             let pair = self.view(at).pair;
@@ -460,6 +469,9 @@ impl UserPresence {
     fn sequence_number_at(&self, now: Timestamp) -> SequenceNumber {
         let mut sequence_number = self.sequence_number;
         let mut from = self.settled_at;
+        if now <= from {
+            return sequence_number;
+        }
         while let Some(change) = self.next_change_until(from, now) {
             sequence_number.0 += 1;
             from = change;

@@ -196,6 +196,22 @@ pub const DOCUMENT_BATCH_MAX: usize = 100_000;
 /// Whom a [`Store::visit`] shows records to: the place of the user among those asked for, and what is kept.
 pub type Visit<'a> = dyn FnMut(usize, &Stored) + 'a;
 
+/// What [`Store::revise`] is to keep besides the record as it is then: see [`Commit`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revision {
+    /// When the record next wants a look.
+    pub wake_at: Option<Timestamp>,
+    /// The visible changes.
+    pub changes: Vec<Change>,
+}
+
+/// Who decides in a [`Store::revise`]: makes of a record, given with the place of its user among those asked for, what it is
+/// to be. `None`: it stays as it is kept, whatever was made of it.
+pub type Revise<'a> = dyn FnMut(usize, &mut Stored) -> Option<Revision> + Send + 'a;
+
+/// What came of a [`Store::revise`].
+pub type Revised = Vec<Option<Result<Version, StoreError>>>;
+
 /// Keeps user records, wake-up times, the log of visible changes, and documents.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -238,6 +254,33 @@ pub trait Store: Send + Sync + 'static {
         }
         outcomes.sort_by_key(|(place, _)| *place);
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// Loads these users, each once, lets `revise` decide about each, in the order asked, and commits what it decided: what a
+    /// [`load`](Self::load) and a [`commit_all`](Self::commit_all) do, for those who have no other use for the records. An
+    /// outcome for each user; `None` where nothing was decided. `revise` does not call the store.
+    ///
+    /// # Errors
+    /// When records cannot be loaded. Of others it may have been decided by then, and that is kept.
+    async fn revise(&self, users: &[UserKey], revise: &mut Revise<'_>) -> Result<Revised, StoreError> {
+        let stored = self.load(users).await?;
+        let mut revised = Vec::new();
+        for (place, (user, mut stored)) in users.iter().zip(stored).enumerate() {
+            let expected = stored.version;
+            if let Some(Revision { wake_at, changes }) = revise(place, &mut stored) {
+                let presence = stored.presence;
+                revised.push((place, Commit { user: *user, expected, presence, wake_at, changes }));
+            }
+        }
+        // Stores order those who are due at one instant as they like; the log has what happened in one order, at least where
+        // a simulation looks.
+        revised.sort_by_key(|(_, commit)| (commit.changes.first().map(|change| change.at), commit.user));
+        let (places, commits): (Vec<usize>, Vec<Commit>) = revised.into_iter().unzip();
+        let mut outcomes: Revised = users.iter().map(|_| None).collect();
+        for (place, outcome) in places.into_iter().zip(self.commit_all(commits).await) {
+            outcomes[place] = Some(outcome);
+        }
+        Ok(outcomes)
     }
 
     /// At most `max` users whose wake-up time is at or before `now`, earliest first as far as the backend can tell.

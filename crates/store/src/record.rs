@@ -10,7 +10,7 @@
 //! That is lossless for whatever a `Timestamp` can hold, and short for what is common: a session set just now for
 //! an hour costs three bytes for both of its instants. A user with one session fits in some 40 bytes.
 
-mod plain;
+pub(crate) mod plain;
 
 use presence::{
     AppId, AutomaticLocation, Location, LocationKind, ManualLocation, OutOfOffice, PlaceId, Preferred,
@@ -60,13 +60,37 @@ pub(crate) fn encode(
     wake_at: Option<Timestamp>,
     presence: &UserPresence,
 ) -> Result<Vec<u8>, StoreError> {
-    let record = RecordV1::from_domain(version, wake_at, presence);
-    let bytes = postcard::to_extend(&record, vec![FORMAT_1])
-        .map_err(|error| StoreError::TooLarge(format!("a record that cannot be encoded: {error}")))?;
+    let mut bytes = Vec::new();
+    encode_over(version, wake_at, presence, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The bytes to keep, written over what is no longer wanted: its memory is used again.
+pub(crate) fn encode_over(
+    version: Version,
+    wake_at: Option<Timestamp>,
+    presence: &UserPresence,
+    bytes: &mut Vec<u8>,
+) -> Result<(), StoreError> {
+    bytes.clear();
+    if plain::encode(version, wake_at, presence, bytes).is_none() {
+        *bytes = by_serde(version, wake_at, presence)?;
+    }
     if bytes.len() > RECORD_BYTES_MAX {
         return Err(StoreError::TooLarge(format!("a record of {} bytes", bytes.len())));
     }
-    Ok(bytes)
+    Ok(())
+}
+
+/// Whatever the record holds.
+fn by_serde(
+    version: Version,
+    wake_at: Option<Timestamp>,
+    presence: &UserPresence,
+) -> Result<Vec<u8>, StoreError> {
+    let record = RecordV1::from_domain(version, wake_at, presence);
+    postcard::to_extend(&record, vec![FORMAT_1])
+        .map_err(|error| StoreError::TooLarge(format!("a record that cannot be encoded: {error}")))
 }
 
 /// What was kept.

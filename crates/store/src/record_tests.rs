@@ -219,6 +219,7 @@ fn both_ways_agree(bytes: &[u8]) -> Result<(), TestCaseError> {
     let mut over = Stored { presence: full(), version: Version(7) };
     let read = decode_over(&mut over, bytes);
     prop_assert_eq!(read.map(|()| over), decode(bytes));
+    prop_assert_eq!(peek(bytes), peek_any(bytes));
     Ok(())
 }
 
@@ -236,6 +237,23 @@ proptest! {
             bytes[place] = byte;
         }
         both_ways_agree(&bytes)?;
+    }
+
+    #[test]
+    fn a_record_is_the_same_however_it_is_written(
+        presence in prop_oneof![plain_record(), record()],
+        version in any::<u64>(),
+        wake_at in proptest::option::of(instant()),
+    ) {
+        let mut bytes = b"of somebody else".to_vec();
+        encode_over(Version(version), wake_at, &presence, &mut bytes).unwrap();
+        prop_assert_eq!(bytes, by_serde(Version(version), wake_at, &presence).unwrap());
+    }
+
+    #[test]
+    fn a_plain_record_is_written_without_serde(presence in plain_record(), version in any::<u32>()) {
+        let written = plain::encode(Version(version.into()), None, &presence, &mut Vec::new());
+        prop_assert_eq!(written, Some(()));
     }
 
     #[test]

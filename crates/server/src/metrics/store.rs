@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use presence::{Timestamp, UserKey};
 use store::{
-    Commit, Document, DocumentKind, LogRead, Position, Shared, Status, Store, StoreError, Stored, Version,
-    Visit,
+    Commit, Document, DocumentKind, LogRead, Position, Revise, Revised, Shared, Status, Store, StoreError,
+    Stored, Version, Visit,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -75,6 +75,10 @@ impl Store for MeasuredStore {
 
     async fn commit_all(&self, commits: Vec<Commit>) -> Vec<Result<Version, StoreError>> {
         self.timed(self.inner.commit_all(commits)).await
+    }
+
+    async fn revise(&self, users: &[UserKey], revise: &mut Revise<'_>) -> Result<Revised, StoreError> {
+        self.timed(self.inner.revise(users, revise)).await
     }
 
     async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<UserKey>, StoreError> {

@@ -45,8 +45,8 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_directory(&self) -> io::Result<()>;
 }
 
-/// A file being read.
-pub trait ReadFile: Send {
+/// A file being read, by several threads at once if they like.
+pub trait ReadFile: Send + Sync {
     /// How long it is.
     fn length(&self) -> io::Result<u64>;
 

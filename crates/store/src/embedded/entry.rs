@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::frame::FRAME_HEADER_BYTES;
 use crate::changelog::{activity_code, availability_code, pair_of};
-use crate::record::Span;
+use crate::record::{Span, plain};
 use crate::{DocumentKind, Position};
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ impl FrameBuilder {
         match item {
             Item::User(key, record) => {
                 self.name_tenant(key.tenant);
-                self.write(Entry::User(key.user.as_u128().to_be_bytes(), Bytes(record)));
+                put_user(&mut self.bytes, &key.user.as_u128().to_be_bytes(), record);
                 self.user = Some(key);
             }
             Item::Change(key, position, change) => {
@@ -102,6 +102,11 @@ impl FrameBuilder {
                     self.write(Entry::Changed(key.user.as_u128().to_be_bytes()));
                     self.user = Some(key);
                 }
+                let whole = self.bytes.len();
+                if put_change(&mut self.bytes, position, &change).is_some() {
+                    return;
+                }
+                self.bytes.truncate(whole);
                 let Change { at, pair, sequence_number, is_pair_changed } = change;
                 self.write(Entry::Change {
                     position: position.0,
@@ -155,10 +160,19 @@ impl<'a> Entries<'a> {
         Self { rest: payload, tenant: None, user: None }
     }
 
+    /// How many bytes have not been read.
+    pub(super) fn rest_bytes(&self) -> usize {
+        self.rest.len()
+    }
+
     fn read(&mut self) -> Result<Item<'a>, Malformed> {
         if let Some((user, record, rest)) = user_entry(self.rest) {
             self.rest = rest;
             return Ok(Item::User(self.name_user(user)?, record));
+        }
+        if let Some((position, change, rest)) = change_entry(self.rest) {
+            self.rest = rest;
+            return Ok(Item::Change(self.user.ok_or(Malformed)?, position, change));
         }
         loop {
             let (entry, rest): (Entry<'a>, _) =
@@ -212,10 +226,53 @@ impl Entries<'_> {
     }
 }
 
+/// The place of [`Entry::User`] among the variants, which is how postcard begins one.
+const USER: u8 = 1;
+/// That of [`Entry::Change`].
+const CHANGE: u8 = 9;
+
+/// What postcard makes of an [`Entry::User`].
+fn put_user(bytes: &mut Vec<u8>, user: &[u8; 16], record: &[u8]) {
+    bytes.push(USER);
+    bytes.extend_from_slice(user);
+    plain::put_number(bytes, record.len() as u64);
+    bytes.extend_from_slice(record);
+}
+
+/// What postcard makes of an [`Entry::Change`]. After `None`, what stands there means nothing.
+fn put_change(bytes: &mut Vec<u8>, position: Position, change: &Change) -> Option<()> {
+    let Change { at, pair, sequence_number, is_pair_changed } = change;
+    bytes.push(CHANGE);
+    plain::put_number(bytes, position.0);
+    plain::put_span(bytes, plain::nanos_of(*at)?)?;
+    bytes.extend_from_slice(&[
+        availability_code(pair.availability),
+        activity_code(pair.activity),
+        u8::from(*is_pair_changed),
+    ]);
+    plain::put_number(bytes, sequence_number.0);
+    Some(())
+}
+
+/// An [`Entry::Change`] at the beginning, and the rest: the other kind of which there are many.
+fn change_entry(bytes: &[u8]) -> Option<(Position, Change, &[u8])> {
+    let (&CHANGE, bytes) = bytes.split_first()? else { return None };
+    let mut bytes = plain::Reader(bytes);
+    let position = Position(bytes.number()?);
+    let at = plain::instant(bytes.span()?)?;
+    let pair = pair_of(bytes.byte()?, bytes.byte()?)?;
+    let is_pair_changed = match bytes.byte()? {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
+    let sequence_number = SequenceNumber(bytes.number()?);
+    Some((position, Change { at, pair, sequence_number, is_pair_changed }, bytes.0))
+}
+
 /// An [`Entry::User`] at the beginning, its record and the rest. Nearly all entries are of this kind, and reading them by hand
 /// is several times as fast as byte by byte through serde. Whatever this does not make out, postcard decides about.
 fn user_entry(bytes: &[u8]) -> Option<([u8; 16], &[u8], &[u8])> {
-    const USER: u8 = 1;
     let (&USER, bytes) = bytes.split_first()? else { return None };
     let (user, bytes) = bytes.split_first_chunk::<16>()?;
     let (first, bytes) = bytes.split_first()?;
@@ -316,6 +373,22 @@ mod tests {
         let payload = &frame.frame_mut()[FRAME_HEADER_BYTES..];
         let read: Result<Vec<_>, _> = Entries::new(payload).collect();
         assert_eq!(read.unwrap(), items);
+        for item in items {
+            let by_serde = match item {
+                Item::User(key, record) => Entry::User(key.user.as_u128().to_be_bytes(), Bytes(record)),
+                Item::Change(_, position, change) => Entry::Change {
+                    position: position.0,
+                    at: Span::between(Timestamp::UNIX_EPOCH, change.at),
+                    pair: (availability_code(change.pair.availability), activity_code(change.pair.activity)),
+                    is_pair_changed: change.is_pair_changed,
+                    sequence_number: change.sequence_number.0,
+                },
+                _ => continue,
+            };
+            let by_serde = postcard::to_extend(&by_serde, Vec::new()).unwrap();
+            let stands_there = payload.windows(by_serde.len()).any(|window| window == by_serde);
+            assert!(stands_there, "{item:?} is not written as format 2 has it");
+        }
         for length in 0..payload.len() {
             let _ = Entries::new(&payload[..length]).count();
         }

@@ -1,16 +1,22 @@
 //! Filling a table from files, on as many cores as there are.
 //!
-//! Frames are read and checked one after the other and gathered into a batch. Of a batch, each thread parses a part; then
-//! each puts the users of its own shards where they belong, in the order of the frames, so that the versions of one user
-//! follow each other as they were written. What has an order across users (the log of changes, documents) is carried out
-//! at the end by one thread, users being numbers by then.
+//! The users of a snapshot, nearly all of it, stand in no order and are there once each. So each thread takes block after
+//! block, reads and checks it, and appends its users to their shards ([`append_users`]): no thread waits for another, and
+//! nobody is looked up.
+//!
+//! Everything else has an order. Its frames are read and checked one after the other and gathered into a batch. Of a batch,
+//! each thread parses a part; then each puts the users of its own shards where they belong, in the order of the frames, so
+//! that the versions of one user follow each other as they were written. What has an order across users (the log of changes,
+//! documents) is carried out at the end by one thread, users being numbers by then.
 //!
 //! Nearly all of the time goes into waiting for memory. So a shard is locked once a batch: without a lock between two of
 //! them, the processor looks up several users at a time.
 
 use presence::{TenantId, Timestamp, UserKey};
 
+use super::OpenError;
 use super::entry::{Entries, Item};
+use super::reader::{FrameReader, SharedFrames, Taken};
 use super::table::{Place, SHARDS, Table, UserNumber};
 use crate::record::{self, Head, RecordError};
 use crate::{DocumentKind, Position};
@@ -54,8 +60,6 @@ pub(super) struct Carried {
     pub(super) documents: u64,
     /// The end of a snapshot.
     pub(super) end: Option<End>,
-    /// Whether everybody can be found who is there.
-    is_indexed: bool,
 }
 
 /// What a snapshot says at its end: how much it holds, and the latest settlement as seconds and nanoseconds.
@@ -103,15 +107,121 @@ enum What<'a> {
 /// A change of somebody who is looked up later.
 struct Changed {
     place: Place,
+    /// Until then, who it may be.
     user: Option<UserNumber>,
     position: Position,
     change: presence::Change,
     written_at: Timestamp,
 }
 
+/// Appends the users of a snapshot to an empty table, up to the first block that holds anything else, and moves the reader
+/// there. Answers how many users that were, and the number of that block.
+pub(super) fn append_users(reader: &mut FrameReader, table: &Table) -> Result<(u64, u64), OpenError> {
+    let threads = threads();
+    let frames = reader.shared(0);
+    let work = |first| append_some(&frames, table, first * SHARDS / threads);
+    let mut users = 0;
+    let mut rest: Option<Taken> = None;
+    for part in in_parallel((0..threads).collect(), work) {
+        let part = part?;
+        users += part.users;
+        rest = [rest, part.rest].into_iter().flatten().min_by_key(|taken| taken.number);
+    }
+    let (position, block) = rest.map_or_else(|| frames.position(), |rest| (rest.offset, rest.number));
+    reader.go_on_at(position);
+    in_parallel((0..threads).collect(), |first| {
+        (first..SHARDS).step_by(threads).for_each(|shard| table.fill(shard).index());
+    });
+    Ok((users, block))
+}
+
+/// What one thread has appended.
+#[derive(Default)]
+struct Appended {
+    users: u64,
+    /// A block that holds something else, of which nothing was appended.
+    rest: Option<Taken>,
+}
+
+fn append_some(frames: &SharedFrames<'_>, table: &Table, first_shard: usize) -> Result<Appended, OpenError> {
+    /// A user whose record is in the block.
+    struct InBlock {
+        place: Place,
+        from: usize,
+        to: usize,
+        head: Head,
+    }
+    let mut appended = Appended::default();
+    let mut payload = Vec::new();
+    let mut of_shards: Vec<Vec<InBlock>> = (0..SHARDS).map(|_| Vec::new()).collect();
+    let mut latest: Option<Timestamp> = None;
+    let mut tenants = Tenants::of(table);
+    while let Some(taken) = frames.take()? {
+        frames.read(&taken, &mut payload)?;
+        of_shards.iter_mut().for_each(Vec::clear);
+        let mut entries = Entries::new(&payload);
+        let is_users_only = loop {
+            match entries.next() {
+                Some(Ok(Item::User(key, record))) => {
+                    // What is wrong with it is said by whoever reads this block again.
+                    let Ok(head) = record::peek(record) else { break false };
+                    let place = tenants.place_of(key);
+                    let to = payload.len() - entries.rest_bytes();
+                    of_shards[place.shard()].push(InBlock { place, from: to - record.len(), to, head });
+                }
+                Some(Ok(Item::SnapshotBegin { users })) if taken.number == 0 => table.reserve(users),
+                Some(_) => break false,
+                None => break true,
+            }
+        };
+        if !is_users_only {
+            frames.end_with(taken.number);
+            // Of two of them, the first.
+            appended.rest.get_or_insert(taken);
+            break;
+        }
+        // Each thread begins somewhere else, so that they hardly meet at a shard.
+        for shard in (first_shard..SHARDS).chain(0..first_shard) {
+            let mut filling = table.fill(shard);
+            for InBlock { place, from, to, head } in &of_shards[shard] {
+                latest = latest.max(Some(head.settled_at));
+                filling.append(place, &payload[*from..*to], head);
+            }
+            appended.users += of_shards[shard].len() as u64;
+        }
+    }
+    table.restore_latest(latest);
+    Ok(appended)
+}
+
+/// Where users belong, of whom most that follow each other are of one tenant.
+struct Tenants<'a> {
+    table: &'a Table,
+    last: Option<(TenantId, u32)>,
+}
+
+impl<'a> Tenants<'a> {
+    fn of(table: &'a Table) -> Self {
+        Self { table, last: None }
+    }
+
+    fn place_of(&mut self, key: UserKey) -> Place {
+        let number = match self.last {
+            Some((id, number)) if id == key.tenant => number,
+            _ => self.table.tenant_number(key.tenant),
+        };
+        self.last = Some((key.tenant, number));
+        self.table.place(number, key.user)
+    }
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX)
+}
+
 impl Batch {
     pub(super) fn new(source: Source) -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let threads = threads();
         Self { source, threads, payloads: Vec::new(), frames: Vec::new() }
     }
 
@@ -133,25 +243,16 @@ impl Batch {
         for part in in_parallel(parts, parse_part) {
             parsed.push(part?);
         }
-        // Of a snapshot the users come first, so that they need to be found only when there are no more of them.
-        let is_bulk = source == Source::Snapshot && !carried.is_indexed;
         let put = |first| {
             for shard in (first..SHARDS).step_by(threads) {
                 let users = parsed.iter().flat_map(|part| &part.users[shard]);
-                put_users(users, table, shard, source, is_bulk)?;
+                put_users(users, table, shard, source)?;
             }
             Ok(())
         };
         in_parallel((0..threads).collect(), put).into_iter().collect::<Result<(), _>>()?;
         carried.users +=
             parsed.iter().flat_map(|part| &part.users).map(|users| users.len() as u64).sum::<u64>();
-        let all = || parsed.iter().flat_map(|part| &part.ordered);
-        if is_bulk && !all().all(|ordered| matches!(ordered.what, What::Begin(_))) {
-            in_parallel((0..self.threads).collect(), |first| {
-                (first..SHARDS).step_by(self.threads).for_each(|shard| table.fill(shard).index());
-            });
-            carried.is_indexed = true;
-        }
         name_users(&mut parsed, table, threads);
         for Ordered { offset, what } in parsed.iter().flat_map(|part| &part.ordered) {
             let done = carry_out_in_order(what, source, table, carried);
@@ -187,15 +288,7 @@ fn parse<'a>(
     table: &Table,
 ) -> Result<Parsed<'a>, Refused> {
     let mut parsed = Parsed { users: (0..SHARDS).map(|_| Vec::new()).collect(), ordered: Vec::new() };
-    let mut tenant: Option<(TenantId, u32)> = None;
-    let mut place_of = |key: UserKey| {
-        let number = match tenant {
-            Some((id, number)) if id == key.tenant => number,
-            _ => table.tenant_number(key.tenant),
-        };
-        tenant = Some((key.tenant, number));
-        table.place(number, key.user)
-    };
+    let mut tenants = Tenants::of(table);
     for Frame { offset, from, to } in frames.iter().copied() {
         let refused = |what: String| Refused { offset, what };
         let malformed = || refused("entries that are not well formed".into());
@@ -205,7 +298,7 @@ fn parse<'a>(
                 Ok(Item::User(key, record)) => {
                     let head = record::peek(record).map_err(|error| refused(error.to_string()))?;
                     settled_at = Some(head.settled_at);
-                    let place = place_of(key);
+                    let place = tenants.place_of(key);
                     parsed.users[place.shard()].push(User { place, record, head, offset });
                     continue;
                 }
@@ -214,7 +307,13 @@ fn parse<'a>(
                         Source::Snapshot => change.at,
                         Source::Log { .. } => settled_at.unwrap_or(change.at),
                     };
-                    What::Change(Changed { place: place_of(key), user: None, position, change, written_at })
+                    What::Change(Changed {
+                        place: tenants.place_of(key),
+                        user: None,
+                        position,
+                        change,
+                        written_at,
+                    })
                 }
                 Ok(Item::Document(kind, key, body)) => What::Document(kind, key, body),
                 Ok(Item::SnapshotBegin { users }) if source == Source::Snapshot => What::Begin(users),
@@ -235,16 +334,11 @@ fn put_users<'a>(
     table: &Table,
     shard: usize,
     source: Source,
-    is_bulk: bool,
 ) -> Result<(), Refused> {
     let mut filling = table.fill(shard);
     let mut latest: Option<Timestamp> = None;
     for User { place, record, head, offset } in users {
         latest = latest.max(Some(head.settled_at));
-        if is_bulk {
-            filling.append(place, record, head);
-            continue;
-        }
         let restored = filling.restore(place, record, head, |kept| match source {
             Source::Snapshot => Ok(true),
             Source::Log { .. } if head.version.0 == kept.0.wrapping_add(1) => Ok(true),
@@ -273,9 +367,14 @@ fn name_users(parsed: &mut [Parsed<'_>], table: &Table, threads: usize) {
     }
     in_parallel(of_threads, |of_shards| {
         for of_shard in of_shards.into_iter().filter(|of_shard| !of_shard.is_empty()) {
+            let mut of_shard = of_shard;
             let mut filling = table.fill(of_shard[0].place.shard());
+            // In two passes, each of which waits for memory that the other does not: many at a time that way.
+            for changed in &mut of_shard {
+                changed.user = filling.likely(&changed.place);
+            }
             for changed in of_shard {
-                changed.user = Some(filling.number(&changed.place));
+                changed.user = Some(filling.number(&changed.place, changed.user));
             }
         }
     });
@@ -293,7 +392,7 @@ fn carry_out_in_order(
     match what {
         What::Begin(users) => table.reserve(*users),
         What::Change(Changed { place, user, position, change, written_at }) => {
-            let user = user.unwrap_or_else(|| table.fill(place.shard()).number(place)).into();
+            let user = user.unwrap_or_else(|| table.fill(place.shard()).number(place, None)).into();
             let mut log = table.log.write();
             let end = log.end();
             let is_next = position.0 == end.0.wrapping_add(1);

@@ -7,6 +7,8 @@
 
 use std::io;
 
+use parking_lot::Mutex;
+
 use super::OpenError;
 use super::frame::{
     FILE_HEADER_BYTES, FORMAT, FRAME_HEADER_BYTES, FRAME_MAGIC, FileHeader, FileHeaderError, FileKind,
@@ -28,7 +30,6 @@ pub(super) struct FrameReader {
     /// Where the next frame begins.
     position: u64,
     window: Window,
-    payload: Vec<u8>,
 }
 
 /// What comes next in a file.
@@ -70,8 +71,7 @@ impl FrameReader {
             }
         };
         let position = FILE_HEADER_BYTES as u64;
-        let (window, payload) = (Window::default(), Vec::new());
-        Ok(Self { file, path, header, length, position, window, payload })
+        Ok(Self { file, path, header, length, position, window: Window::default() })
     }
 
     pub(super) fn header(&self) -> FileHeader {
@@ -105,24 +105,35 @@ impl FrameReader {
         if to > self.length {
             return Ok(Next::NoFrame);
         }
-        self.payload.resize(header.payload_bytes, 0);
-        let read = self.window.read(&*self.file, from, &mut self.payload);
-        read.map_err(|source| OpenError::Io { action: "reading", path: self.path.clone(), source })?;
-        if !header.matches(&self.payload, self.header.number) {
+        let read = self.window.read(&*self.file, from, header.payload_bytes);
+        let payload =
+            read.map_err(|source| OpenError::Io { action: "reading", path: self.path.clone(), source })?;
+        if !header.matches(payload, self.header.number) {
             return Ok(Next::NoFrame);
         }
         self.position = to;
-        Ok(Next::Frame(&self.payload))
+        Ok(Next::Frame(payload))
+    }
+
+    /// Frames from the current position on, which is not moved, for several threads to take. The first has this number.
+    pub(super) fn shared(&self, number: u64) -> SharedFrames<'_> {
+        let (position, last) = (self.position, u64::MAX);
+        SharedFrames { reader: self, next: Mutex::new(Taking { position, number, last }) }
+    }
+
+    /// Goes on elsewhere: at the end of a frame.
+    pub(super) fn go_on_at(&mut self, position: u64) {
+        self.position = position;
     }
 
     fn frame_header(&mut self, at: u64) -> Result<Option<FrameHeader>, OpenError> {
-        let mut bytes = [0; FRAME_HEADER_BYTES];
-        if at + bytes.len() as u64 > self.length {
+        if at + FRAME_HEADER_BYTES as u64 > self.length {
             return Ok(None);
         }
-        let read = self.window.read(&*self.file, at, &mut bytes);
-        read.map_err(|source| OpenError::Io { action: "reading", path: self.path.clone(), source })?;
-        Ok(FrameHeader::parse(&bytes, self.header.number))
+        let read = self.window.read(&*self.file, at, FRAME_HEADER_BYTES);
+        let bytes =
+            read.map_err(|source| OpenError::Io { action: "reading", path: self.path.clone(), source })?;
+        Ok(FrameHeader::parse(bytes, self.header.number))
     }
 
     /// What stands behind the last valid frame of the last log, in which group `number` would come next.
@@ -187,6 +198,83 @@ impl FrameReader {
     }
 }
 
+/// Frames of a file whose end is known, each taken by one of several threads, which reads and checks it.
+pub(super) struct SharedFrames<'a> {
+    reader: &'a FrameReader,
+    next: Mutex<Taking>,
+}
+
+struct Taking {
+    position: u64,
+    number: u64,
+    /// No frame with a higher number is taken.
+    last: u64,
+}
+
+/// A frame that a thread has taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    /// Where it begins.
+    pub(super) offset: u64,
+    pub(super) number: u64,
+    header: FrameHeader,
+}
+
+impl SharedFrames<'_> {
+    /// The next frame; `None` when there are no more, or none is wanted any more.
+    pub(super) fn take(&self) -> Result<Option<Taken>, OpenError> {
+        let mut next = self.next.lock();
+        let (offset, number) = (next.position, next.number);
+        if offset >= self.reader.length || number > next.last {
+            return Ok(None);
+        }
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        let read = self.reader.file.read_at(offset, &mut bytes).map_err(|source| self.failed(source))?;
+        let header = FrameHeader::parse(&bytes[..read], self.reader.header.number);
+        let Some(header) = header.filter(|header| header.number == number) else {
+            return Err(self.damaged(offset));
+        };
+        next.position = offset + (FRAME_HEADER_BYTES + header.payload_bytes) as u64;
+        if next.position > self.reader.length {
+            return Err(self.damaged(offset));
+        }
+        next.number += 1;
+        Ok(Some(Taken { offset, number, header }))
+    }
+
+    /// The payload of a frame, over what is in `payload`.
+    pub(super) fn read(&self, taken: &Taken, payload: &mut Vec<u8>) -> Result<(), OpenError> {
+        payload.resize(taken.header.payload_bytes, 0);
+        let from = taken.offset + FRAME_HEADER_BYTES as u64;
+        let read = self.reader.file.read_at(from, payload).map_err(|source| self.failed(source))?;
+        if taken.header.matches(&payload[..read], self.reader.header.number) {
+            Ok(())
+        } else {
+            Err(self.damaged(taken.offset))
+        }
+    }
+
+    /// Lets no frame after this one be taken.
+    pub(super) fn end_with(&self, number: u64) {
+        let mut next = self.next.lock();
+        next.last = next.last.min(number);
+    }
+
+    /// Where the first frame begins that has not been taken, and its number.
+    pub(super) fn position(&self) -> (u64, u64) {
+        let next = self.next.lock();
+        (next.position, next.number)
+    }
+
+    fn failed(&self, source: io::Error) -> OpenError {
+        OpenError::Io { action: "reading", path: self.reader.path.clone(), source }
+    }
+
+    fn damaged(&self, offset: u64) -> OpenError {
+        damaged(&self.reader.path, offset, "a block is not as it was written")
+    }
+}
+
 struct Scan {
     later_group: Option<(u64, u64)>,
     last_byte: Option<u64>,
@@ -212,22 +300,22 @@ struct Window {
 }
 
 impl Window {
-    /// Fills the buffer from the file, which has that many bytes.
-    fn read(&mut self, file: &dyn ReadFile, at: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let in_window = |window: &Self| {
-            let from = usize::try_from(at.checked_sub(window.start)?).ok()?;
-            window.bytes.get(from..from.checked_add(buffer.len())?).map(|bytes| (from, bytes.len()))
+    /// So many bytes of the file, which has them.
+    fn read(&mut self, file: &dyn ReadFile, at: u64, length: usize) -> io::Result<&[u8]> {
+        let in_window = at.checked_sub(self.start).and_then(|from| {
+            let from = usize::try_from(from).ok()?;
+            (from.checked_add(length)? <= self.bytes.len()).then_some(from)
+        });
+        let from = match in_window {
+            Some(from) => from,
+            None => {
+                self.bytes.resize(length.max(window_bytes(file.length()?.saturating_sub(at))), 0);
+                let read = file.read_at(at, &mut self.bytes)?;
+                self.bytes.truncate(read);
+                self.start = at;
+                0
+            }
         };
-        let Some((from, length)) = in_window(self) else {
-            self.bytes.resize(buffer.len().max(window_bytes(file.length()?.saturating_sub(at))), 0);
-            let read = file.read_at(at, &mut self.bytes)?;
-            self.bytes.truncate(read);
-            self.start = at;
-            let bytes = self.bytes.get(..buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-            buffer.copy_from_slice(bytes);
-            return Ok(());
-        };
-        buffer.copy_from_slice(&self.bytes[from..from + length]);
-        Ok(())
+        self.bytes.get(from..from + length).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::OpenError;
 use super::entry::{FrameBuilder, Item};
 use super::frame::{FileHeader, FileKind, finish_frame};
-use super::loader::{Batch, Carried, End, Refused, Source};
+use super::loader::{Batch, Carried, End, Refused, Source, append_users};
 use super::log::{log_name, temporary};
 use super::reader::{FrameReader, Next};
 use super::table::Table;
@@ -25,7 +25,7 @@ const BLOCK_BYTES: usize = 256 * 1024;
 /// Documents taken from the table at a time.
 const DOCUMENTS_AT_ONCE: usize = 64;
 /// Entries of the log of changes taken from it at a time.
-const ENTRIES_AT_ONCE: usize = 1_024;
+const ENTRIES_AT_ONCE: usize = 4_096;
 
 pub(super) fn snapshot_name(number: u64) -> String {
     format!("snapshot-{number:020}")
@@ -190,7 +190,8 @@ pub(super) fn load(disk: &dyn Disk, number: u64, table: &Table) -> Result<Loaded
     let bytes = reader.length();
     let header = reader.header();
     let (mut batch, mut carried) = (Batch::new(Source::Snapshot), Carried::default());
-    let mut block = 0;
+    let mut block;
+    (carried.users, block) = append_users(&mut reader, table)?;
     while reader.position() < bytes {
         let offset = reader.position();
         let Next::Frame(payload) = reader.next(block)? else {

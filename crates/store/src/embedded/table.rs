@@ -108,13 +108,14 @@ pub(super) struct Slot {
 
 const _: () = assert!(size_of::<Slot>() == 72, "a slot has grown: see the footprint example");
 
-enum Record {
+/// A record's bytes.
+pub(super) enum Record {
     Inline(u8, [u8; INLINE_BYTES]),
     Heap(Box<[u8]>),
 }
 
 impl Record {
-    fn new(bytes: &[u8]) -> Self {
+    pub(super) fn new(bytes: &[u8]) -> Self {
         if bytes.len() > INLINE_BYTES {
             return Self::Heap(bytes.into());
         }
@@ -123,7 +124,7 @@ impl Record {
         Self::Inline(bytes.len() as u8, inline)
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Inline(length, bytes) => &bytes[..usize::from(*length)],
             Self::Heap(bytes) => bytes,
@@ -135,6 +136,21 @@ impl Slot {
     /// When the user wants to be woken. What stands in a slot was checked on its way in, or is nothing yet.
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
         record::peek(self.record.bytes()).ok().and_then(|head| head.wake_at)
+    }
+
+    /// Zero when there is no record.
+    fn version(&self) -> Result<Version, RecordError> {
+        match self.record.bytes() {
+            [] => Ok(Version(0)),
+            bytes => Ok(record::peek(bytes)?.version),
+        }
+    }
+
+    fn key(&self, tenants: &Tenants) -> UserKey {
+        UserKey {
+            tenant: tenants.ids[self.tenant as usize],
+            user: UserId::from_u128(u128::from_be_bytes(self.user)),
+        }
     }
 }
 
@@ -219,38 +235,88 @@ impl Table {
 
     /// The records of these users.
     pub(super) fn load(&self, users: &[UserKey]) -> Result<Vec<Stored>, RecordError> {
-        users
-            .iter()
-            .map(|user| self.read(user, record::decode).unwrap_or_else(|| Ok(Stored::default())))
-            .collect()
+        let decode = |bytes: &[u8]| {
+            let mut stored = Stored::default();
+            record::decode_over(&mut stored, bytes).map(|()| stored)
+        };
+        if let [user] = users {
+            return Ok(vec![self.read(user, decode).transpose()?.unwrap_or_default()]);
+        }
+        let (copied, places) = self.copy(users);
+        let records = places.iter().map(|place| place.of(&copied));
+        records.map(|bytes| if bytes.is_empty() { Ok(Stored::default()) } else { decode(bytes) }).collect()
     }
 
     /// Shows the records of these users; none of them under a lock.
     pub(super) fn visit(&self, users: &[UserKey], visit: &mut Visit<'_>) -> Result<(), RecordError> {
+        self.visit_mut(users, |place, _, stored| visit(place, stored))
+    }
+
+    /// The same for somebody who changes what is shown, which is not what is kept, and wants to know the user's number if it is
+    /// known by then.
+    pub(super) fn visit_mut(
+        &self,
+        users: &[UserKey],
+        mut visit: impl FnMut(usize, Option<UserNumber>, &mut Stored),
+    ) -> Result<(), RecordError> {
         let mut stored = Stored::default();
         if let [user] = users {
             self.read(user, |bytes| record::decode_over(&mut stored, bytes)).transpose()?;
-            visit(0, &stored);
+            visit(0, None, &mut stored);
             return Ok(());
         }
         let (copied, places) = self.copy(users);
-        for (place, (start, length)) in places.into_iter().enumerate() {
-            match &copied[start as usize..][..length as usize] {
+        for (place, at) in places.into_iter().enumerate() {
+            match at.of(&copied) {
                 [] => stored = Stored::default(),
                 bytes => record::decode_over(&mut stored, bytes)?,
             }
-            visit(place, &stored);
+            visit(place, at.number, &mut stored);
         }
         Ok(())
     }
 
-    /// The records of these users as they are kept, and for each user where among them and how long; nothing for whoever
-    /// has none.
+    /// The records of these users as they are kept, and for each user where among them; nothing for whoever has none.
+    fn copy(&self, users: &[UserKey]) -> (Vec<u8>, Vec<Copied>) {
+        let mut copied = Vec::with_capacity(users.len() * INLINE_BYTES);
+        let mut places = vec![Copied::default(); users.len()];
+        self.find_each(users.iter().copied(), |for_place, number, slot| {
+            let bytes = slot.record.bytes();
+            let (start, length) = (copied.len() as u32, bytes.len() as u32);
+            places[for_place] = Copied { start, length, number: Some(number) };
+            copied.extend_from_slice(bytes);
+        });
+        (copied, places)
+    }
+
+    /// The numbers of these users, and the versions of their records.
+    pub(super) fn find_all(&self, users: impl ExactSizeIterator<Item = UserKey>) -> Vec<Found> {
+        let mut found = vec![Ok(None); users.len()];
+        self.find_each(users, |for_place, number, slot| {
+            found[for_place] = slot.version().map(|version| Some((number, version)));
+        });
+        found
+    }
+
+    /// The same of users whose numbers are known.
+    pub(super) fn versions(&self, numbers: &[UserNumber]) -> Vec<Found> {
+        let mut found = vec![Ok(None); numbers.len()];
+        self.each_slot(numbers, |place, slot| {
+            found[place] = slot.version().map(|version| Some((numbers[place], version)));
+        });
+        found
+    }
+
+    /// Shows the slots of these users, in any order, with the place of the user among them.
     ///
     /// For hundreds of users this is nothing but waiting for memory: each is somewhere else. So the work is cut into
     /// passes that do little between one place and the next, and the processor, which runs ahead while it waits, has
     /// several of them under way. And each shard is locked once.
-    fn copy(&self, users: &[UserKey]) -> (Vec<u8>, Vec<(u32, u32)>) {
+    fn find_each(
+        &self,
+        users: impl ExactSizeIterator<Item = UserKey>,
+        mut show: impl FnMut(usize, UserNumber, &Slot),
+    ) {
         let mut wanted = Vec::with_capacity(users.len());
         let mut of_shard = [0_u32; SHARDS];
         {
@@ -267,10 +333,8 @@ impl Table {
             }
         }
         let by_shard = in_order_of_shards(&wanted, &of_shard);
-        let mut copied = Vec::with_capacity(users.len() * INLINE_BYTES);
-        let mut places = vec![(0, 0); users.len()];
         let mut rest = &by_shard[..];
-        for (shard, count) in self.shards.iter().zip(of_shard) {
+        for (shard_number, (shard, count)) in self.shards.iter().zip(of_shard).enumerate() {
             let (here, others) = rest.split_at(count as usize);
             rest = others;
             if here.is_empty() {
@@ -286,20 +350,12 @@ impl Table {
                 let Wanted { at, for_place, slot } = &wanted[*number as usize];
                 let Some(likely) = slot.map(|slot| shard.slot(slot)) else { continue };
                 let is_it = likely.user == at.user && likely.tenant == at.tenant;
-                let found = if is_it { Some(likely) } else { shard.find(at).map(|slot| shard.slot(slot)) };
-                if let Some(slot) = found {
-                    let bytes = slot.record.bytes();
-                    places[*for_place as usize] = (copied.len() as u32, bytes.len() as u32);
-                    copied.extend_from_slice(bytes);
+                let slot = if is_it { *slot } else { shard.find(at) };
+                if let Some(slot) = slot {
+                    show(*for_place as usize, UserNumber::new(shard_number, slot), shard.slot(slot));
                 }
             }
         }
-        (copied, places)
-    }
-
-    pub(super) fn version(&self, user: &UserKey) -> Result<Version, RecordError> {
-        let head = self.read(user, record::peek).transpose()?;
-        Ok(head.map_or(Version(0), |head| head.version))
     }
 
     /// The record's bytes, if there is one. A user may have a number without: see [`Filling::number`].
@@ -312,24 +368,51 @@ impl Table {
         (!record.is_empty()).then(|| reader(record))
     }
 
-    /// Puts a record there, with its wake-up.
-    pub(super) fn put(&self, wakes: &mut Wakes, key: &UserKey, record: &[u8], head: &Head) -> UserNumber {
-        let place = self.place(self.tenant_number(key.tenant), key.user);
-        let (number, mut shard) = self.slot_for(&place);
-        let slot = shard.slot_mut(number.slot());
-        let old_wake_at = slot.wake_at();
-        slot.record = Record::new(record);
-        wakes.changed(number, &mut slot.indexed, old_wake_at, head.wake_at);
-        drop(shard);
-        self.note_settled(head.settled_at);
-        number
+    /// A user's number, and the version of the record.
+    pub(super) fn find(&self, key: &UserKey) -> Found {
+        let Some(tenant) = self.tenants.read().numbers.get(&key.tenant).copied() else { return Ok(None) };
+        let place = self.place(tenant, key.user);
+        let shard = self.shards[place.shard()].read();
+        let Some(slot) = shard.find(&place) else { return Ok(None) };
+        Ok(Some((UserNumber::new(place.shard(), slot), shard.slot(slot).version()?)))
     }
 
-    /// The user's slot, an empty one if there was none.
-    fn slot_for(&self, place: &Place) -> (UserNumber, RwLockWriteGuard<'_, Shard>) {
+    /// A user's number; whoever has none gets one, and no record with it yet.
+    pub(super) fn enter(&self, key: &UserKey) -> UserNumber {
+        let place = self.place(self.tenant_number(key.tenant), key.user);
         let mut shard = self.shards[place.shard()].write();
-        let slot = self.slot_in(&mut shard, place);
-        (UserNumber::new(place.shard(), slot), shard)
+        UserNumber::new(place.shard(), self.slot_in(&mut shard, &place))
+    }
+
+    /// Puts records there, with their wake-ups; those of one user in order. Settlements are not noted: see
+    /// [`note_settled`](Self::note_settled).
+    pub(super) fn put_all(
+        &self,
+        wakes: &mut Wakes,
+        records: impl Iterator<Item = (UserNumber, Record, Head)>,
+    ) {
+        let mut records: Vec<_> = records.collect();
+        // Not unstable: a user may be there twice.
+        records.sort_by_key(|(number, ..)| number.shard());
+        let mut rest = records.into_iter().peekable();
+        let mut of_shard = Vec::new();
+        while let Some((first, ..)) = rest.peek() {
+            let shard_number = first.shard();
+            while let Some(one) = rest.next_if(|(number, ..)| number.shard() == shard_number) {
+                of_shard.push(one);
+            }
+            let mut shard = self.shards[shard_number].write();
+            // Nothing but waiting for memory, and for many at a time: what follows takes long enough for each that the processor
+            // would wait for one after the other.
+            let touched = of_shard.iter().map(|(number, ..)| shard.slot(number.slot()).indexed);
+            std::hint::black_box(touched.fold(0, |all, indexed| all ^ indexed));
+            for (number, record, head) in of_shard.drain(..) {
+                let slot = shard.slot_mut(number.slot());
+                let old_wake_at = if slot.indexed == Wakes::RIPE { slot.wake_at() } else { None };
+                slot.record = record;
+                wakes.changed(number, &mut slot.indexed, old_wake_at, head.wake_at);
+            }
+        }
     }
 
     fn slot_in(&self, shard: &mut Shard, place: &Place) -> u32 {
@@ -356,7 +439,8 @@ impl Table {
         number
     }
 
-    fn note_settled(&self, settled_at: Timestamp) {
+    /// Somebody has been settled as late as this.
+    pub(super) fn note_settled(&self, settled_at: Timestamp) {
         if *self.latest.read() < Some(settled_at) {
             let mut latest = self.latest.write();
             *latest = latest.max(Some(settled_at));
@@ -373,21 +457,37 @@ impl Table {
         }
     }
 
-    /// A user's key and slot, for the index of wake-ups.
-    pub(super) fn with_slot<T>(&self, number: UserNumber, body: impl FnOnce(&mut Slot) -> T) -> T {
-        body(self.shards[number.shard()].write().slot_mut(number.slot()))
+    /// The slots of these users, for the index of wake-ups: shard by shard, so that a lock is taken once for many of them
+    /// and the processor waits for several at a time.
+    pub(super) fn with_slots(&self, numbers: &mut [UserNumber], mut body: impl FnMut(UserNumber, &mut Slot)) {
+        numbers.sort_unstable_by_key(|number| number.shard());
+        for of_shard in numbers.chunk_by(|a, b| a.shard() == b.shard()) {
+            let mut shard = self.shards[of_shard[0].shard()].write();
+            for number in of_shard {
+                body(*number, shard.slot_mut(number.slot()));
+            }
+        }
     }
 
-    pub(super) fn key(&self, number: UserNumber) -> UserKey {
-        let shard = self.shards[number.shard()].read();
-        let slot = shard.slot(number.slot());
-        self.key_of(slot)
+    /// The keys of these users, in order.
+    pub(super) fn keys(&self, numbers: &[UserNumber]) -> Vec<UserKey> {
+        let nobody = UserKey { tenant: TenantId::from_u128(0), user: UserId::from_u128(0) };
+        let mut keys = vec![nobody; numbers.len()];
+        let tenants = self.tenants.read();
+        self.each_slot(numbers, |place, slot| keys[place] = slot.key(&tenants));
+        keys
     }
 
-    fn key_of(&self, slot: &Slot) -> UserKey {
-        UserKey {
-            tenant: self.tenants.read().ids[slot.tenant as usize],
-            user: UserId::from_u128(u128::from_be_bytes(slot.user)),
+    /// Shows the slots of these users shard by shard, with the place of each.
+    fn each_slot(&self, numbers: &[UserNumber], mut show: impl FnMut(usize, &Slot)) {
+        let mut by_shard: Vec<u32> = (0..numbers.len() as u32).collect();
+        by_shard.sort_unstable_by_key(|place| numbers[*place as usize].shard());
+        for of_shard in by_shard.chunk_by(|a, b| numbers[*a as usize].shard() == numbers[*b as usize].shard())
+        {
+            let shard = self.shards[numbers[of_shard[0] as usize].shard()].read();
+            for place in of_shard {
+                show(*place as usize, shard.slot(numbers[*place as usize].slot()));
+            }
         }
     }
 
@@ -405,9 +505,11 @@ impl Table {
         match read {
             RingRead::Behind { oldest, end } => LogRead::Behind { oldest, end },
             RingRead::Page { entries, end } => {
-                let entries = entries.into_iter().map(|RingEntry { position, user, change }| LogEntry {
+                let users: Vec<UserNumber> = entries.iter().map(|entry| UserNumber(entry.user)).collect();
+                let entries = entries.into_iter().zip(self.keys(&users));
+                let entries = entries.map(|(RingEntry { position, change, .. }, user)| LogEntry {
                     position,
-                    user: self.key(UserNumber(user)),
+                    user,
                     change,
                 });
                 LogRead::Page { entries: entries.collect(), end }
@@ -432,9 +534,10 @@ impl Table {
         mut visit: impl FnMut(UserKey, &[u8]) -> ControlFlow<()>,
     ) -> Option<usize> {
         let shard = self.shards[shard].read();
+        let tenants = self.tenants.read();
         let slots = shard.chunks[chunk].iter().enumerate().skip(from);
         for (place, slot) in slots.filter(|(_, slot)| !slot.record.bytes().is_empty()) {
-            if visit(self.key_of(slot), slot.record.bytes()).is_break() {
+            if visit(slot.key(&tenants), slot.record.bytes()).is_break() {
                 return Some(place + 1);
             }
         }
@@ -519,10 +622,7 @@ impl Filling<'_> {
     ) -> Result<Result<(), E>, RecordError> {
         let number = self.table.slot_in(&mut self.shard, place);
         let slot = self.shard.slot_mut(number);
-        let kept = match slot.record.bytes() {
-            [] => Version(0),
-            bytes => record::peek(bytes)?.version,
-        };
+        let kept = slot.version()?;
         Ok(accepts(kept).map(|accepted| {
             if accepted {
                 slot.record = Record::new(record);
@@ -531,12 +631,42 @@ impl Filling<'_> {
         }))
     }
 
+    /// Whose number it nearly always is; for [`number`](Self::number) to look at.
+    pub(super) fn likely(&self, place: &Place) -> Option<UserNumber> {
+        let slot = self.shard.numbers.iter_hash(place.hash).next();
+        slot.map(|slot| UserNumber::new(self.shard_number, *slot))
+    }
+
     /// A user's number. Whoever has none gets one, and no record with it: entries of the log of changes may be read before
     /// the record is.
-    pub(super) fn number(&mut self, place: &Place) -> UserNumber {
+    pub(super) fn number(&mut self, place: &Place, likely: Option<UserNumber>) -> UserNumber {
+        let is_it = |number: &UserNumber| {
+            let slot = self.shard.slot(number.slot());
+            slot.user == place.user && slot.tenant == place.tenant
+        };
+        if let Some(number) = likely.filter(is_it) {
+            return number;
+        }
         UserNumber::new(self.shard_number, self.table.slot_in(&mut self.shard, place))
     }
 }
+
+/// Where a copied record stands, and whose it is; empty for whoever has none.
+#[derive(Clone, Copy, Default)]
+struct Copied {
+    start: u32,
+    length: u32,
+    number: Option<UserNumber>,
+}
+
+impl Copied {
+    fn of<'a>(&self, copied: &'a [u8]) -> &'a [u8] {
+        &copied[self.start as usize..][..self.length as usize]
+    }
+}
+
+/// A user's number and the version of the record; `None` for whoever has no number.
+pub(super) type Found = Result<Option<(UserNumber, Version)>, RecordError>;
 
 /// A user to be found: where in the table, and for which place of the answer.
 struct Wanted {

@@ -15,6 +15,7 @@ use super::compaction::{Compaction, Snapshots};
 use super::entry::{FrameBuilder, Item};
 use super::log::{AppendError, Log};
 use super::recover::Resume;
+use super::table::{Found, Record, UserNumber};
 use super::{Options, Shared};
 use crate::disk::Disk;
 use crate::record::Head;
@@ -57,16 +58,18 @@ pub(super) enum Change {
 /// A record as it is to be.
 pub(super) struct NewRecord {
     pub(super) user: UserKey,
+    /// If that is known already.
+    pub(super) number: Option<UserNumber>,
     pub(super) expected: Version,
     pub(super) head: Head,
-    pub(super) bytes: Vec<u8>,
+    pub(super) record: Record,
     pub(super) changes: Vec<presence::Change>,
 }
 
 impl NewRecord {
     /// What it takes of the queue's room.
     pub(super) fn queued_bytes(&self) -> usize {
-        self.bytes.len() + self.changes.len() * size_of::<presence::Change>()
+        self.record.bytes().len() + self.changes.len() * size_of::<presence::Change>()
     }
 }
 
@@ -91,9 +94,11 @@ pub(super) struct Writer {
 #[derive(Default)]
 struct Group {
     /// Versions that are in the group and not yet in the table.
-    versions: HashMap<UserKey, Version>,
-    records: Vec<NewRecord>,
+    versions: HashMap<UserNumber, Version>,
+    records: Vec<(UserNumber, NewRecord)>,
     documents: Vec<Vec<Document>>,
+    /// The end of the change log before it, once that is known.
+    log_end: Option<u64>,
     /// How many entries of the change log are in it. They follow those in the table; if the group fails, nobody has seen
     /// their positions, and the next group takes them.
     entries: u64,
@@ -200,7 +205,7 @@ impl Writer {
     /// Takes a change into the group, or answers why not.
     fn gather(&mut self, group: &mut Group, change: Change) {
         match change {
-            Change::Record { record, reply } => match self.gather_record(group, record) {
+            Change::Record { record, reply } => match self.gather_one(group, record) {
                 Gathered::Taken(version) => group.replies.push(GroupReply::One(reply, Ok(version))),
                 Gathered::Lost(error) => answer(reply, Err(error)),
                 Gathered::LostInGroup => {
@@ -208,10 +213,18 @@ impl Writer {
                 }
             },
             Change::Records { records, reply } => {
-                let outcomes = records.into_iter().map(|record| match self.gather_record(group, record) {
-                    Gathered::Taken(version) => Ok(version),
-                    Gathered::Lost(error) => Err(error),
-                    Gathered::LostInGroup => Err(StoreError::Conflict),
+                let table = &self.shared.table;
+                let numbers: Option<Vec<UserNumber>> = records.iter().map(|record| record.number).collect();
+                let found = match numbers {
+                    Some(numbers) => table.versions(&numbers),
+                    None => table.find_all(records.iter().map(|record| record.user)),
+                };
+                let outcomes = records.into_iter().zip(found).map(|(record, found)| {
+                    match self.gather_record(group, record, found) {
+                        Gathered::Taken(version) => Ok(version),
+                        Gathered::Lost(error) => Err(error),
+                        Gathered::LostInGroup => Err(StoreError::Conflict),
+                    }
                 });
                 let outcomes = outcomes.collect();
                 group.replies.push(GroupReply::Many(reply, outcomes));
@@ -227,12 +240,24 @@ impl Writer {
         }
     }
 
-    fn gather_record(&mut self, group: &mut Group, record: NewRecord) -> Gathered {
-        let in_group = group.versions.get(&record.user).copied();
-        let current = match in_group.map_or_else(|| self.shared.table.version(&record.user), Ok) {
-            Ok(current) => current,
+    fn gather_one(&mut self, group: &mut Group, record: NewRecord) -> Gathered {
+        let found = self.shared.table.find(&record.user);
+        self.gather_record(group, record, found)
+    }
+
+    /// `found` may be from before this group: it is asked again about whoever was not there.
+    fn gather_record(&mut self, group: &mut Group, record: NewRecord, found: Found) -> Gathered {
+        let table = &self.shared.table;
+        let found = match found {
+            Ok(None) => table.find(&record.user),
+            found => found,
+        };
+        let known = match found {
+            Ok(known) => known,
             Err(error) => return Gathered::Lost(error.into()),
         };
+        let in_group = known.and_then(|(number, _)| group.versions.get(&number).copied());
+        let current = in_group.or(known.map(|(_, version)| version)).unwrap_or_default();
         if current != record.expected {
             return if in_group.is_some() {
                 Gathered::LostInGroup
@@ -240,17 +265,19 @@ impl Writer {
                 Gathered::Lost(StoreError::Conflict)
             };
         }
-        self.frame.push(Item::User(record.user, &record.bytes));
+        let number = known.map_or_else(|| table.enter(&record.user), |(number, _)| number);
+        self.frame.push(Item::User(record.user, record.record.bytes()));
         if !record.changes.is_empty() {
-            let end = self.shared.table.log.read().end().0;
+            // Nobody else writes to the log, so it does not move while the group is gathered.
+            let end = *group.log_end.get_or_insert_with(|| table.log.read().end().0);
             for change in &record.changes {
                 group.entries += 1;
                 self.frame.push(Item::Change(record.user, Position(end + group.entries), *change));
             }
         }
         let version = record.head.version;
-        group.versions.insert(record.user, version);
-        group.records.push(record);
+        group.versions.insert(number, version);
+        group.records.push((number, record));
         Gathered::Taken(version)
     }
 
@@ -267,27 +294,39 @@ impl Writer {
                 replies.into_iter().for_each(|reply| reply.refuse(&cause));
                 return;
             }
-            self.show(&group);
+            self.show(group.records, &group.documents);
         }
         replies.into_iter().for_each(GroupReply::tell);
     }
 
     /// Puts what is durable now where readers look.
-    fn show(&self, group: &Group) {
+    fn show(&self, records: Vec<(UserNumber, NewRecord)>, documents_of_calls: &[Vec<Document>]) {
         let table = &self.shared.table;
+        let changes = records.len() + documents_of_calls.len();
+        let latest = records.iter().map(|(_, record)| record.head.settled_at).max();
+        let mut of_log = Vec::new();
         let mut wakes = table.wakes.lock();
-        let mut end = None;
-        for NewRecord { user, head, bytes, changes, .. } in &group.records {
-            let number = table.put(&mut wakes, user, bytes, head);
+        let records = records.into_iter().map(|(number, NewRecord { head, record, changes, .. })| {
             if !changes.is_empty() {
-                let mut log = table.log.write();
-                for change in changes {
-                    log.push(number.into(), change, head.settled_at);
-                }
-                end = Some(log.end());
+                of_log.push((number, changes, head.settled_at));
             }
+            (number, record, head)
+        });
+        table.put_all(&mut wakes, records);
+        if let Some(latest) = latest {
+            table.note_settled(latest);
         }
-        for documents in &group.documents {
+        let mut end = None;
+        if !of_log.is_empty() {
+            let mut log = table.log.write();
+            for (number, changes, settled_at) in &of_log {
+                for change in changes {
+                    log.push((*number).into(), change, *settled_at);
+                }
+            }
+            end = Some(log.end());
+        }
+        for documents in documents_of_calls {
             table.put_documents(documents.iter().map(|d| (d.kind, &*d.key, d.body.as_deref())));
         }
         drop(wakes);
@@ -297,7 +336,7 @@ impl Writer {
         let mut status = self.shared.status.lock();
         status.groups += 1;
         status.group_bytes += self.frame.payload_bytes() as u64;
-        status.changes += (group.records.len() + group.documents.len()) as u64;
+        status.changes += changes as u64;
         status.write_error = None;
     }
 
