@@ -21,8 +21,9 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> Result<(), String>
     }
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     let release = std::env::var_os("CARGO_TARGET_DIR").map_or(target, PathBuf::from).join("release");
-    // The one subcommand for people; without it, servers are compared.
-    let subcommand = arguments.next_if(|argument| argument == "scale");
+    // The subcommands for people; without one, servers are compared.
+    let is_one = |argument: &String| ["scale", "overload", "notify"].contains(&argument.as_str());
+    let subcommand = arguments.next_if(is_one);
     let run = Command::new(release.join("bench"))
         .args(subcommand)
         .arg("--presenced")

@@ -34,7 +34,7 @@ pub(crate) fn run(scenario: &Scenario, world: &World, presenced: &Server, plan: 
         // Those in flight when the round ends have taken theirs.
         let requests_max = (tokens.len() as u64).saturating_sub(2 * scenario.connections);
         let tokens = Tokens::each_once(tokens);
-        let span = Span { warm_up: Duration::ZERO, measured: ROUND_MAX, requests_max };
+        let span = Span { requests_max, ..Span::of(ROUND_MAX) };
         let clients = scenario.clients(world, &tokens).collect();
         row.presenced.push(measure(presenced, scenario.transport, clients, span)?.0);
     }

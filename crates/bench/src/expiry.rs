@@ -63,7 +63,7 @@ pub(crate) fn run(program: &Path, people: u64, waves: usize, log: &str) -> anyho
         let read = || {
             let clients =
                 (0..CONNECTIONS).map(|number| Client::new(Traffic::GetOne, people, number, tokens.clone()));
-            let span = Span { warm_up: Duration::ZERO, measured: READING, requests_max: u64::MAX };
+            let span = Span::of(READING);
             Ok::<_, anyhow::Error>(
                 measure(&presenced, Transport::Http1, clients.collect(), span)?.0.p99_micros,
             )

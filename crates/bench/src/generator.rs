@@ -46,6 +46,15 @@ pub(crate) struct Span {
     pub(crate) measured: Duration,
     /// Ends the measurement earlier.
     pub(crate) requests_max: u64,
+    /// How long each connection over HTTP/1.1 waits between an answer and the next request.
+    pub(crate) pause: Duration,
+}
+
+impl Span {
+    /// As many requests as can be made in a time.
+    pub(crate) const fn of(measured: Duration) -> Self {
+        Self { warm_up: Duration::ZERO, measured, requests_max: u64::MAX, pause: Duration::ZERO }
+    }
 }
 
 /// What a measurement found.
@@ -66,16 +75,29 @@ struct Shared {
     requests: AtomicU64,
     refused: AtomicU64,
     requests_max: u64,
+    pause: Duration,
 }
 
 /// Loads `address` with one connection a client and calls `at` when the warm-up is over and when the measurement is.
-#[expect(clippy::disallowed_methods, reason = "a measurement of the machine's own time")]
 pub(crate) fn load(
     address: SocketAddr,
     transport: Transport,
     clients: Vec<Client>,
     span: Span,
+    at: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<Load> {
+    load_until(address, transport, clients, span, at, &AtomicBool::new(false))
+}
+
+/// The same, which also ends when somebody says so.
+#[expect(clippy::disallowed_methods, reason = "a measurement of the machine's own time")]
+pub(crate) fn load_until(
+    address: SocketAddr,
+    transport: Transport,
+    clients: Vec<Client>,
+    span: Span,
     mut at: impl FnMut() -> anyhow::Result<()>,
+    is_over: &AtomicBool,
 ) -> anyhow::Result<Load> {
     let shared = Arc::new(Shared {
         stop: AtomicBool::new(false),
@@ -83,6 +105,7 @@ pub(crate) fn load(
         requests: AtomicU64::new(0),
         refused: AtomicU64::new(0),
         requests_max: span.requests_max,
+        pause: span.pause,
     });
     let mut parts: Vec<Vec<Client>> = (0..THREADS).map(|_| Vec::new()).collect();
     for (number, client) in clients.into_iter().enumerate() {
@@ -97,7 +120,8 @@ pub(crate) fn load(
     at()?;
     let began = Instant::now();
     shared.recording.store(true, Ordering::Relaxed);
-    while began.elapsed() < span.measured && !shared.stop.load(Ordering::Relaxed) {
+    let goes_on = || !shared.stop.load(Ordering::Relaxed) && !is_over.load(Ordering::Relaxed);
+    while began.elapsed() < span.measured && goes_on() {
         std::thread::sleep(Duration::from_millis(5).min(span.measured));
     }
     shared.recording.store(false, Ordering::Relaxed);
@@ -112,7 +136,7 @@ pub(crate) fn load(
     Ok(Load { requests, refused: shared.refused.load(Ordering::Relaxed), elapsed, latency })
 }
 
-fn new_histogram() -> anyhow::Result<Histogram<u64>> {
+pub(crate) fn new_histogram() -> anyhow::Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, 60_000_000, 3)?)
 }
 
@@ -167,14 +191,16 @@ async fn http1(
     latency: &RefCell<Histogram<u64>>,
 ) -> anyhow::Result<()> {
     let (mut ask, mut out, mut answer) = (Ask::default(), Vec::new(), vec![0; 16 * 1024]);
-    loop {
-        client.ask(&mut ask);
+    while client.ask(&mut ask) {
         ask.write_http1(&mut out, client.token());
         let began = Instant::now();
         stream.write_all(&out).await?;
         let (status, _) = read_answer(&mut stream, &mut answer).await?;
         if !shared.count(began, status, latency) {
             break;
+        }
+        if !shared.pause.is_zero() {
+            tokio::time::sleep(shared.pause).await;
         }
     }
     Ok(())
@@ -194,7 +220,11 @@ impl Caller {
 
     /// Posts, and returns the status of the answer.
     pub(crate) async fn post(&mut self, path: &str, token: &str, body: &str) -> anyhow::Result<u16> {
-        let ask = Ask { is_post: true, path: path.to_owned(), body: body.to_owned() };
+        self.ask(&Ask { is_post: true, path: path.to_owned(), body: body.to_owned() }, token).await
+    }
+
+    /// Asks, and returns the status of the answer.
+    pub(crate) async fn ask(&mut self, ask: &Ask, token: &str) -> anyhow::Result<u16> {
         ask.write_http1(&mut self.out, token);
         self.stream.write_all(&self.out).await?;
         Ok(read_answer(&mut self.stream, &mut self.answer).await?.0)
@@ -268,8 +298,7 @@ async fn http2(
         let client = &client;
         async move {
             let mut ask = Ask::default();
-            loop {
-                client.borrow_mut().ask(&mut ask);
+            while client.borrow_mut().ask(&mut ask) {
                 let (request, body) = http2_request(&ask, client.borrow().token())?;
                 let began = Instant::now();
                 sender = sender.ready().await?;

@@ -11,6 +11,7 @@ mod expiry;
 mod follower;
 mod generator;
 mod notify;
+mod overload;
 mod population;
 mod reference;
 mod report;
@@ -28,6 +29,7 @@ use serde_json::json;
 
 use crate::child::Server;
 use crate::notify::NotifyArgs;
+use crate::overload::OverloadArgs;
 use crate::reference::ReferenceArgs;
 use crate::report::machine;
 use crate::scale::{OpenArgs, ScaleArgs};
@@ -49,6 +51,8 @@ enum Command {
     Scale(ScaleArgs),
     /// Measure notifications: push latency, thousands of subscriptions, dead endpoints among them.
     Notify(NotifyArgs),
+    /// Measure overload: ten times as many connections as there is room for, for a minute.
+    Overload(OverloadArgs),
     /// Open a store and say what it takes.
     #[command(hide = true)]
     Open(OpenArgs),
@@ -92,6 +96,7 @@ fn main() -> ExitCode {
         Some(Command::Reference(args)) => reference::run(args),
         Some(Command::Scale(args)) => scale::run(args),
         Some(Command::Notify(args)) => notify::run(args),
+        Some(Command::Overload(args)) => overload::run(args),
         Some(Command::Open(args)) => scale::open(args),
         None => compare(&cli.compare),
     };

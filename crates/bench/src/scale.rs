@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -14,11 +15,12 @@ use engine::{Clock, ClockState, Engine, SystemClock, VirtualClock};
 use jiff::SignedDuration;
 use presence::{Command, SessionLifetime, SessionPair, Timestamp, UserKey};
 use serde_json::{Value, json};
-use store::{Commit, Embedded, LogRead, Options, Position, Store, StoreError};
+use store::{Embedded, LogRead, Options, Position, Revision, Store, StoreError, Stored};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::child::{Server, cpu};
-use crate::generator::{Span, Transport, load};
+use crate::generator::{Span, Transport, load, load_until};
 use crate::population::{DAY_SECS, Event, day, lifetime};
 use crate::traffic::{Client, Tokens, Traffic};
 use crate::world::{APP, TENANT, World, now, user};
@@ -35,6 +37,10 @@ const LOOK_SECS: u32 = 60 * 60;
 /// Connections of the storm, and of those who read meanwhile.
 const STORM_CONNECTIONS: u64 = 256;
 const STORM_READERS: u64 = 4;
+/// How long each of those waits after an answer: they are to feel the storm and not to be one.
+const STORM_READ_EVERY: Duration = Duration::from_millis(4);
+/// How long they read before it.
+const CALM: Duration = Duration::from_secs(2);
 /// Entries of the change log that the receiver takes at a time.
 const RECEIVED_AT_ONCE: usize = 4_096;
 /// Transitions a second, and seconds of them, in the measurement of the ticker.
@@ -236,20 +242,22 @@ fn storm(args: &ScaleArgs, folder: &Path) -> anyhow::Result<Value> {
     let world = World::new(folder, args.people)?;
     let server = Server::presenced(&args.presenced, &world, "warn")?;
     let tokens = Tokens::one(world.token()?);
-    let clients = |traffic, count| {
-        let tokens = tokens.clone();
-        (0..count).map(move |number| Client::new(traffic, args.people, number, tokens.clone())).collect()
-    };
-    let storm = Span { warm_up: Duration::ZERO, measured: STORM_MAX, requests_max: args.people };
-    let calm = Span { requests_max: u64::MAX, measured: Duration::from_secs(2), ..storm };
-    let before =
-        load(server.http, Transport::Http1, clients(Traffic::GetOne, STORM_READERS), calm, || Ok(()))?;
+    let reader = |number| Client::new(Traffic::GetOne, args.people, number, tokens.clone());
+    let readers = || (0..STORM_READERS).map(reader).collect();
+    let storm = Span { requests_max: args.people, ..Span::of(STORM_MAX) };
+    let calm = Span { pause: STORM_READ_EVERY, ..Span::of(CALM) };
+    let before = load(server.http, Transport::Http1, readers(), calm, || Ok(()))?;
+    let cpu_before = (cpu("self")?, server.cpu()?);
+    let is_over = AtomicBool::new(false);
     let (arrived, during) = std::thread::scope(|scope| {
-        let readers = clients(Traffic::GetOne, STORM_READERS);
-        let address = server.http;
-        let reading = scope.spawn(move || load(address, Transport::Http1, readers, calm, || Ok(())));
-        let comers = clients(Traffic::Arrive(STORM_CONNECTIONS), STORM_CONNECTIONS);
+        let (address, is_over, readers) = (server.http, &is_over, readers());
+        let reading = scope.spawn(move || {
+            let span = Span { measured: STORM_MAX, ..calm };
+            load_until(address, Transport::Http1, readers, span, || Ok(()), is_over)
+        });
+        let comers = Client::arriving(STORM_CONNECTIONS, args.people, &tokens);
         let arrived = load(address, Transport::Http1, comers, storm, || Ok(()));
+        is_over.store(true, Ordering::Relaxed);
         (arrived, reading.join())
     });
     let arrived = arrived?;
@@ -261,7 +269,9 @@ fn storm(args: &ScaleArgs, folder: &Path) -> anyhow::Result<Value> {
         "set_p99_micros": arrived.latency.value_at_quantile(0.99),
         "get_p99_micros_before": before.latency.value_at_quantile(0.99),
         "get_p99_micros_during": during.latency.value_at_quantile(0.99),
-        "server_cpu_secs": server.cpu()?.as_secs_f64(),
+        "gets_during": during.requests,
+        "server_cpu_secs": (server.cpu()? - cpu_before.1).as_secs_f64(),
+        "generator_cpu_secs": (cpu("self")? - cpu_before.0).as_secs_f64(),
         "ready_secs_with_directory": server.ready_after.as_secs_f64(),
         "resident_mib_with_directory": server.resident_bytes()? / 1024 / 1024,
     }))
@@ -315,26 +325,39 @@ async fn live(
     folder: &Path,
 ) -> anyhow::Result<Lived> {
     let mut lived = Lived::default();
-    let (mut next, mut position) = (0, Position(0));
+    let mut next = 0;
     let start = clock.now();
+    let (over, is_over) = watch::channel(false);
+    let mut receiving = JoinSet::new();
+    receiving.spawn(receive(Arc::clone(engine.store()), is_over));
     for second in (STEP_SECS..=DAY_SECS).step_by(STEP_SECS as usize) {
         let reports = events[next..].partition_point(|event| event.second() < second);
-        report(engine.store(), &events[next..next + reports], clock.now()).await?;
-        next += reports;
         clock.set_forward(start + SignedDuration::from_secs(i64::from(second)));
-        loop {
-            let tick = engine.tick().await?;
-            lived.settled += tick.settled as u64;
-            if !tick.more {
-                break;
-            }
-        }
-        lived.received += receive(engine.store().as_ref(), &mut position).await?;
+        // As in a server: who reports and who falls due share the store, and whoever loses decides again.
+        let mut settling = JoinSet::new();
+        settling.spawn(settle(Arc::clone(engine)));
+        report(engine.store(), &events[next..next + reports], clock.now()).await?;
+        lived.settled += settling.join_next().await.context("nobody settles")???;
+        next += reports;
         if second % LOOK_SECS == 0 {
             lived.files_bytes_max = lived.files_bytes_max.max(folder_bytes(folder)?);
         }
     }
+    over.send_replace(true);
+    lived.received = receiving.join_next().await.context("nobody receives")???;
     Ok(lived)
+}
+
+/// Settles everybody who is due. Returns how many that were.
+async fn settle(engine: Arc<Engine>) -> anyhow::Result<u64> {
+    let mut settled = 0;
+    loop {
+        let tick = engine.tick().await?;
+        settled += tick.settled as u64;
+        if !tick.more {
+            return Ok(settled);
+        }
+    }
 }
 
 /// Reports of one step, many at a time; those of one person one after the other.
@@ -380,42 +403,58 @@ async fn in_batches(
     }
 }
 
-/// What the engine does with a command, for many at once: loads, applies the rules, commits.
+/// What the engine does with a command, for many at once: loads, applies the rules, commits, and begins again with those
+/// whom somebody else has changed meanwhile.
 async fn carry_out(
     store: Arc<dyn Store>,
-    commands: Vec<(UserKey, Command)>,
+    mut commands: Vec<(UserKey, Command)>,
     now: Timestamp,
 ) -> anyhow::Result<()> {
-    let users: Vec<UserKey> = commands.iter().map(|(user, _)| *user).collect();
-    let stored = store.load(&users).await?;
-    let commits = commands.into_iter().zip(stored).filter_map(|((user, command), stored)| {
-        let mut presence = stored.presence;
-        // Refused: signing off after the session has lapsed.
-        let changes = presence.execute(command, now).ok()?;
-        let wake_at = presence.next_change(now);
-        Some(Commit { user, expected: stored.version, presence, wake_at, changes })
-    });
-    for committed in store.commit_all(commits.collect()).await {
-        match committed {
-            Ok(_) => {}
-            Err(StoreError::Conflict) => anyhow::bail!("two reports of one person at a time"),
-            Err(error) => return Err(error.into()),
+    while !commands.is_empty() {
+        let users: Vec<UserKey> = commands.iter().map(|(user, _)| *user).collect();
+        let mut decide = |place: usize, stored: &mut Stored| {
+            let (_, command) = &commands[place];
+            // Refused: signing off after the session has lapsed.
+            let changes = stored.presence.execute(command.clone(), now).ok()?;
+            Some(Revision { wake_at: stored.presence.next_change(now), changes })
+        };
+        let outcomes = store.revise(&users, &mut decide).await?;
+        let mut again = Vec::new();
+        for (command, outcome) in commands.into_iter().zip(outcomes) {
+            match outcome {
+                None | Some(Ok(_)) => {}
+                Some(Err(StoreError::Conflict)) => again.push(command),
+                Some(Err(error)) => return Err(error.into()),
+            }
         }
+        commands = again;
     }
     Ok(())
 }
 
-/// Reads the change log to its end, as a follower does. Returns how many changes there were.
-async fn receive(store: &dyn Store, position: &mut Position) -> anyhow::Result<u64> {
-    let mut received = 0;
+/// Follows the change log until it is over. Returns how many changes there were.
+async fn receive(store: Arc<dyn Store>, mut is_over: watch::Receiver<bool>) -> anyhow::Result<u64> {
+    let (mut received, mut position) = (0, Position(0));
+    let mut end = store.log_end();
     loop {
-        match store.read_log(*position, RECEIVED_AT_ONCE).await? {
-            LogRead::Page { entries, .. } => {
-                let Some(last) = entries.last() else { return Ok(received) };
-                *position = last.position;
-                received += entries.len() as u64;
-            }
+        // Before looking: what comes after this is told by `changed`.
+        end.mark_unchanged();
+        let was_over = *is_over.borrow_and_update();
+        match store.read_log(position, RECEIVED_AT_ONCE).await? {
             LogRead::Behind { oldest, .. } => anyhow::bail!("the receiver fell behind: {oldest:?}"),
+            LogRead::Page { entries, .. } => match entries.last() {
+                Some(last) => {
+                    position = last.position;
+                    received += entries.len() as u64;
+                }
+                None if was_over => return Ok(received),
+                None => {
+                    tokio::select! {
+                        changed = end.changed() => changed?,
+                        changed = is_over.changed() => changed?,
+                    }
+                }
+            },
         }
     }
 }
@@ -453,7 +492,8 @@ fn ticker(args: &ScaleArgs, folder: &Path) -> anyhow::Result<Value> {
             if tick.settled > 0 {
                 lag = lag.max(clock.now().duration_since(due));
             }
-            if !tick.more {
+            // Not after the last: who has faded once fades again five minutes later.
+            if !tick.more && settled < fading as usize {
                 engine.until_due(tick.next_wake).await;
             }
         }

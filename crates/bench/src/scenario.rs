@@ -114,7 +114,7 @@ pub(crate) fn run(scenario: &Scenario, world: &World, presenced: &Server, plan: 
     for round in 0..plan.rounds {
         for server in [&reference, presenced] {
             let clients = scenario.clients(world, &tokens).map(|client| client.in_round(round));
-            let span = Span { warm_up: plan.warm_up, measured: plan.measured, requests_max: u64::MAX };
+            let span = Span { warm_up: plan.warm_up, ..Span::of(plan.measured) };
             let (figures, load) = measure(server, scenario.transport, clients.collect(), span)?;
             if std::ptr::eq(server, presenced) {
                 row.presenced.push(figures);

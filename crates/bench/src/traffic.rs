@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::world::{APP, user};
 
@@ -17,8 +17,8 @@ pub(crate) enum Traffic {
     Change,
     /// `getPresencesByUserId` for so many people.
     Batch(usize),
-    /// `setPresence` of everybody once, this many clients sharing the people.
-    Arrive(u64),
+    /// `setPresence` of everybody once: see [`Client::arriving`].
+    Arrive,
     /// 70 % batch reads of 50, 20 % refreshes, 10 % changes.
     MixedDay,
 }
@@ -75,6 +75,8 @@ pub(crate) struct Client {
     says: [(&'static str, &'static str); 2],
     random: Random,
     tokens: Arc<Tokens>,
+    /// How many have arrived, or are about to.
+    arrived: Arc<AtomicU64>,
 }
 
 /// The tokens that clients show.
@@ -111,7 +113,18 @@ impl Client {
     /// Client `number` of a population of `people`.
     pub(crate) fn new(traffic: Traffic, people: u64, number: u64, tokens: Arc<Tokens>) -> Self {
         let (changes, says) = (0, CHANGES[0]);
-        Self { traffic, people, number, changes, says, random: Random::new(number), tokens }
+        let arrived = Arc::default();
+        Self { traffic, people, number, changes, says, random: Random::new(number), tokens, arrived }
+    }
+
+    /// So many clients, of whom each takes the next person who has not arrived yet, until everybody has.
+    pub(crate) fn arriving(clients: u64, people: u64, tokens: &Arc<Tokens>) -> Vec<Self> {
+        let arrived = Arc::new(AtomicU64::new(0));
+        let client = |number| Self {
+            arrived: Arc::clone(&arrived),
+            ..Self::new(Traffic::Arrive, people, number, Arc::clone(tokens))
+        };
+        (0..clients).map(client).collect()
     }
 
     /// The same in a later round: what it says is not what the round before has left behind.
@@ -124,17 +137,19 @@ impl Client {
         self.tokens.next()
     }
 
-    /// Writes the next request over the last one.
-    pub(crate) fn ask(&mut self, ask: &mut Ask) {
+    /// Writes the next request over the last one. Returns whether there is one.
+    pub(crate) fn ask(&mut self, ask: &mut Ask) -> bool {
         ask.path.clear();
         ask.body.clear();
         match self.traffic {
             Traffic::GetOne => self.get_one(ask),
             Traffic::Refresh => self.refresh(ask),
             Traffic::Change => self.change(ask),
-            Traffic::Arrive(clients) => {
-                let somebody = (self.number + self.changes * clients) % self.people;
-                self.changes += 1;
+            Traffic::Arrive => {
+                let somebody = self.arrived.fetch_add(1, Ordering::Relaxed);
+                if somebody >= self.people {
+                    return false;
+                }
                 set(ask, somebody, "Available", "Available");
             }
             Traffic::Batch(size) => self.batch(ask, size),
@@ -144,6 +159,7 @@ impl Client {
                 _ => self.change(ask),
             },
         }
+        true
     }
 
     fn get_one(&mut self, ask: &mut Ask) {
@@ -231,7 +247,7 @@ mod tests {
             let mut client = Client::new(traffic, 1_000, 3, Tokens::one("t".to_owned()));
             let mut ask = Ask::default();
             let requests = (0..PEOPLE_OF_A_CLIENT * 2).map(|_| {
-                client.ask(&mut ask);
+                assert!(client.ask(&mut ask));
                 (ask.path.clone(), ask.body.clone())
             });
             requests.collect::<Vec<_>>()
@@ -243,6 +259,22 @@ mod tests {
             assert_eq!(path, path_again);
             assert_ne!(body, body_again);
         }
+    }
+
+    #[test]
+    fn everybody_arrives_once() {
+        let mut clients = Client::arriving(3, 100, &Tokens::one("t".to_owned()));
+        let mut ask = Ask::default();
+        let mut arrived = std::collections::HashSet::new();
+        // The second is three times as fast as the others.
+        for turn in [0, 1, 1, 1, 2].into_iter().cycle() {
+            if !clients[turn].ask(&mut ask) {
+                break;
+            }
+            assert!(arrived.insert(ask.path.clone()));
+        }
+        assert_eq!(arrived.len(), 100);
+        assert!(clients.iter_mut().all(|client| !client.ask(&mut ask)));
     }
 
     #[test]
