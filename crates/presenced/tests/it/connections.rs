@@ -212,8 +212,8 @@ fn drop_streams(tls: &TlsConnector, port: u16, token: &str, user: &str) {
     });
 }
 
-/// Speaks HTTP/2, and trusts the emulator.
-fn tls_client(ca: &Path) -> TlsConnector {
+/// Speaks HTTP/2, and trusts this authority, or a server with this very certificate.
+pub(crate) fn tls_client(ca: &Path) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -6,6 +6,17 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::{join, join_all};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync::oneshot;
+
+use crate::connections::tls_client;
 use crate::serve::Serving;
 use crate::support::{Answer, HUNG, USER_A, parse_answer, read_answer};
 
@@ -17,6 +28,8 @@ const CROWD: usize = 10;
 const CROWD_REQUESTS: usize = 100;
 /// What memory may grow by, in KiB, while they come: nothing of them is kept.
 const GROWTH_KIB_MAX: u64 = 48 * 1024;
+/// HTTP/2 requests there is room for, over all connections.
+const STREAMS: usize = 4;
 /// Large bodies there is room for, and how many more come.
 const LARGE_BODIES: usize = server::limits::LARGE_BODIES_MAX;
 const BODIES_TOO_MANY: usize = 8;
@@ -149,6 +162,89 @@ fn by_configuration_the_others_are_told_429() {
     assert_turned_away(&ask_once(&server, &path, ""), 429, "TooManyRequests");
     assert_eq!(ask_once(&server, "/healthz", "").status, 200);
     assert_eq!(ask(&mut inside, &path, "").status, 401, "whoever is in is heard");
+}
+
+#[test]
+fn beyond_the_streams_there_is_room_for_a_stream_is_told_503_and_health_checks_go_on() {
+    more_streams_than_there_is_room_for("", 503, "ServiceUnavailable");
+}
+
+#[test]
+fn by_configuration_a_stream_too_many_is_told_429() {
+    more_streams_than_there_is_room_for("status = 429\n", 429, "TooManyRequests");
+}
+
+type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
+
+/// One connection takes all places with requests whose bodies do not come; another one asks meanwhile, and after.
+#[expect(clippy::disallowed_methods, reason = "a test that hangs ends")]
+fn more_streams_than_there_is_room_for(setting: &str, status: u16, code: &str) {
+    let server = Serving::start(&format!("[overload]\nrequests_max = {STREAMS}\n{setting}"));
+    let token = server.app_token();
+    let (port, certificate) = server.https();
+    let tls = tls_client(&certificate);
+    let connect = async || {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let stream = tls.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        http2::handshake::<_, _, Body>(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap()
+    };
+    let request = |method: &str, path: &str, body: Body| {
+        let request = http::Request::builder().method(method).uri(format!("https://localhost{path}"));
+        let request = request.header("authorization", format!("Bearer {token}"));
+        request.header("content-type", "application/json").body(body).unwrap()
+    };
+    let path = format!("/v1.0/users/{USER_A}/presence");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let ((mut full, fulls), (mut other, others)) = (connect().await, connect().await);
+        let work = async {
+            let mut ask = async |path: &str| {
+                let empty = Full::default().boxed_unsync();
+                let (head, body) =
+                    other.send_request(request("GET", path, empty)).await.unwrap().into_parts();
+                let body = body.collect().await.unwrap().to_bytes();
+                (head.status.as_u16(), head.headers, String::from_utf8(body.to_vec()).unwrap())
+            };
+            assert_eq!(ask(&path).await.0, 200);
+            let (mut ends, mut answers) = (Vec::new(), Vec::new());
+            // One more each time: one of them may find the place taken that a read had for a moment.
+            let began = Instant::now();
+            let (headers, body) = loop {
+                assert!(began.elapsed() < HUNG, "there is room for more than {STREAMS}");
+                let (end, rest) = oneshot::channel::<Bytes>();
+                let body = futures_util::stream::once(rest).map(|rest| Ok(Frame::data(rest.unwrap())));
+                let body = StreamBody::new(body).boxed_unsync();
+                let post = request("POST", "/v1.0/communications/getPresencesByUserId", body);
+                answers.push(full.send_request(post));
+                ends.push(end);
+                let (seen, headers, body) = ask(&path).await;
+                if seen != 200 {
+                    assert_eq!(seen, status, "{body}");
+                    break (headers, body);
+                }
+            };
+            assert!(body.contains(&format!("\"code\":\"{code}\"")), "{body}");
+            assert_eq!(headers["retry-after"], "1");
+            assert_eq!(ask("/healthz").await.0, 200);
+            // Those who are in are served, and then there is room again.
+            for end in ends {
+                // Nobody reads that of a request that was told to come again.
+                let _ = end.send(Bytes::from(format!("{{\"ids\":[\"{USER_A}\"]}}")));
+            }
+            let seen: Vec<u16> =
+                join_all(answers).await.into_iter().map(|answer| answer.unwrap().status().as_u16()).collect();
+            assert_eq!(seen.iter().filter(|seen| **seen == 200).count(), STREAMS, "{seen:?}");
+            assert!(seen.iter().all(|seen| [200, status].contains(seen)), "{seen:?}");
+            let began = Instant::now();
+            while ask(&path).await.0 != 200 {
+                assert!(began.elapsed() < HUNG, "they are gone, and nobody is let in");
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            ended = join(fulls, others) => panic!("the connections ended: {ended:?}"),
+        }
+    });
 }
 
 #[test]

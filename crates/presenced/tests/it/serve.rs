@@ -45,6 +45,11 @@ fn write_certificate(folder: &Path, serial: u64) -> String {
 }
 
 impl Serving {
+    /// The port of HTTPS, and the certificate that is shown there.
+    pub(crate) fn https(&self) -> (u16, std::path::PathBuf) {
+        (self.https.port(), self.folder.path().join("certificate.pem"))
+    }
+
     pub(crate) fn start(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_certificate(folder.path(), 1);
