@@ -206,7 +206,7 @@ impl Keeper {
             self.wire.now().saturating_add(self.engine_ahead).unwrap_or(presence::Timestamp::MAX);
         match &mut work.call.op {
             Op::Commit(commit) => self.spoil(commit, work.said.as_ref(), &store),
-            Op::Heartbeat { at, .. } | Op::Lease { at, .. } => *at = engine_now,
+            Op::Heartbeat { at, .. } | Op::Lease { at, .. } | Op::Claim { at, .. } => *at = engine_now,
             Op::PutUnder { documents, .. } if self.bug == Some(Bug::CursorPassesUntold) => {
                 documents.retain(|document| document.body.is_none() || document.key.len() != ID_BYTES);
             }

@@ -2,8 +2,10 @@
 //!
 //! A node knows of the log what it has looked for, and of leases what it was told; both can be old.
 
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +14,7 @@ use parking_lot::Mutex;
 use presence::Timestamp;
 use store::leases::{LeaseEngine, Membership};
 use store::{
-    Document, DocumentChanges, DocumentKind, DocumentsSeen, Leases, LogRead, Node, Position, Shared,
+    Claim, Document, DocumentChanges, DocumentKind, DocumentsSeen, Leases, LogRead, Node, Position, Shared,
     StoreError,
 };
 use tokio::sync::watch;
@@ -37,6 +39,19 @@ pub(crate) fn shard_of(key: &[u8]) -> u16 {
     store::redis::shard_of_document(DocumentKind::Subscription, key, SHARDS)
 }
 
+/// How long a claim is waited for that another has.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(4);
+/// Why one was not had.
+pub(crate) const ANOTHER: &str = "another process is at the same thing";
+
+async fn claim(wire: &Wire, name: &[u8], who: u64, is_wanted: bool) -> Result<bool, StoreError> {
+    let (name, at) = (name.to_vec(), Timestamp::MIN);
+    match wire.call(Op::Claim { name, who, is_wanted, at }).await? {
+        Reply::Claimed(is_ours) => Ok(is_ours),
+        _ => Err(mixed_up()),
+    }
+}
+
 pub(crate) struct Shares {
     pub(crate) life: usize,
     wire: Arc<Wire>,
@@ -45,6 +60,7 @@ pub(crate) struct Shares {
     documents: watch::Sender<u64>,
     /// Whether it has committed since it last looked.
     has_own: AtomicBool,
+    claims: AtomicU64,
     /// How long its machine has stood still.
     stood: Mutex<Duration>,
     /// For [`Bug::LeaseBelievedTooLong`](crate::Bug::LeaseBelievedTooLong).
@@ -56,7 +72,8 @@ impl Shares {
         let membership = Membership::new(id(life), format!("n{life}"), "1".into(), SHARDS);
         let (log_end, documents) = (watch::Sender::default(), watch::Sender::default());
         let (has_own, stood) = (AtomicBool::new(false), Mutex::default());
-        Self { life, wire, membership, log_end, documents, has_own, stood, is_blind }
+        let claims = AtomicU64::new(0);
+        Self { life, wire, membership, log_end, documents, has_own, claims, stood, is_blind }
     }
 
     /// The machine stood still for so long, and does not know it.
@@ -175,6 +192,23 @@ impl Shared for Shares {
     ) -> Result<(), StoreError> {
         let life = self.life;
         self.wire.call(Op::PutUnder { life, shard, token, documents }).await.map(drop)
+    }
+
+    async fn claim(&self, name: &[u8]) -> Result<Claim, StoreError> {
+        let who = (self.life as u64) << 32 | self.claims.fetch_add(1, Ordering::Relaxed);
+        let (wire, name) = (self.wire.clone(), name.to_vec());
+        let deadline = self.passed() + CLAIM_PATIENCE;
+        while !claim(&wire, &name, who, true).await? {
+            let asked = self.passed();
+            if asked >= deadline {
+                return Err(StoreError::Unavailable(ANOTHER.to_owned()));
+            }
+            // The world polls everybody whenever anything has happened, time included.
+            poll_fn(|_| if self.passed() > asked { Poll::Ready(()) } else { Poll::Pending }).await;
+        }
+        Ok(Claim::new(async move {
+            let _ = claim(&wire, &name, who, false).await;
+        }))
     }
 
     fn documents_changed(&self) -> watch::Receiver<u64> {

@@ -48,6 +48,12 @@ pub(crate) enum Op {
         token: u64,
         documents: Vec<Document>,
     },
+    Claim {
+        name: Vec<u8>,
+        who: u64,
+        is_wanted: bool,
+        at: Timestamp,
+    },
     DueIn(Vec<u16>, Timestamp, usize),
     NextWakeIn(Vec<u16>),
     Seen,
@@ -66,6 +72,7 @@ impl Op {
                 | Self::PutUnder { .. }
                 | Self::Heartbeat { .. }
                 | Self::Lease { .. }
+                | Self::Claim { .. }
         )
     }
 
@@ -94,6 +101,7 @@ pub(crate) enum Reply {
     Documents(Vec<Document>),
     Nodes(Vec<Node>),
     Token(Option<u64>),
+    Claimed(bool),
     Seen(DocumentsSeen),
     Changes(DocumentChanges, DocumentsSeen),
     Looked(Position, u64),
@@ -324,6 +332,9 @@ pub(crate) async fn perform(store: Arc<dyn Store>, shared: Option<Arc<SharedMemo
         }
         Op::Lease { life, shard, is_wanted, at } => {
             Reply::Token(shared()?.lease(&shares::id(life), shard, is_wanted, shares::passed(at)))
+        }
+        Op::Claim { name, who, is_wanted, at } => {
+            Reply::Claimed(shared()?.claim(&name, who, is_wanted, shares::passed(at)))
         }
         Op::PutUnder { life, shard, token, documents } => {
             shared()?.put_documents_under(&shares::id(life), shard, token, documents).await?;

@@ -383,27 +383,27 @@ pub trait Shared: Send + Sync {
 #[derive(Default)]
 #[must_use]
 pub struct Claim {
-    end: Option<(BoxFuture<'static, ()>, tokio::runtime::Handle)>,
+    end: Option<BoxFuture<'static, ()>>,
 }
 
 impl Claim {
-    /// A claim that is given back by this. To be called on a runtime.
-    pub(crate) fn new(end: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { end: Some((Box::pin(end), tokio::runtime::Handle::current())) }
+    /// A claim that is given back by this.
+    pub fn new(end: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { end: Some(Box::pin(end)) }
     }
 
     /// Gives it back, and returns when others can have it.
     pub async fn release(mut self) {
-        if let Some((end, _)) = self.end.take() {
+        if let Some(end) = self.end.take() {
             end.await;
         }
     }
 }
 
-/// Whoever was stopped in the middle has no claim any more either.
+/// Whoever was stopped in the middle has no claim any more either. Without a runtime it ends by itself.
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some((end, runtime)) = self.end.take() {
+        if let (Some(end), Ok(runtime)) = (self.end.take(), tokio::runtime::Handle::try_current()) {
             runtime.spawn(end);
         }
     }

@@ -4,7 +4,7 @@
 //! of documents in each shard, of which it remembers the last ones. It is the engine and not a node: who calls is an
 //! argument, and so is the time that the engine's clock shows.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use presence::{Timestamp, UserKey};
 use tokio::sync::watch;
 
 use crate::leases::{LEASE, LeaseTable, Node};
-use crate::redis::{shard_of_document, shard_of_user};
+use crate::redis::{CLAIM, shard_of_document, shard_of_user};
 use crate::{
     Commit, Document, DocumentChanges, DocumentKind, DocumentsSeen, LogRead, Memory, Position, Retention,
     Store, StoreError, Stored, Version,
@@ -25,6 +25,8 @@ pub struct SharedMemory {
     memory: Memory,
     leases: Mutex<LeaseTable>,
     changes: Mutex<Vec<Changes>>,
+    /// Who has the sole right to what, and until when.
+    claims: Mutex<BTreeMap<Vec<u8>, (u64, Duration)>>,
     /// How many changes of documents are remembered in each shard.
     remembered: usize,
 }
@@ -44,6 +46,7 @@ impl SharedMemory {
             memory: Memory::with_retention(retention),
             leases: Mutex::default(),
             changes: Mutex::new(vec![Changes::default(); usize::from(shards)]),
+            claims: Mutex::default(),
             remembered,
         }
     }
@@ -61,6 +64,17 @@ impl SharedMemory {
     /// As [`LeaseEngine::lease`](crate::leases::LeaseEngine::lease), of one shard.
     pub fn lease(&self, node: &str, shard: u16, is_wanted: bool, now: Duration) -> Option<u64> {
         self.leases.lock().lease(node, shard, is_wanted, LEASE, now)
+    }
+
+    /// Takes or gives back the sole right to something, as `redis/claim.lua`. Says whether it is `who`'s now.
+    pub fn claim(&self, name: &[u8], who: u64, is_wanted: bool, now: Duration) -> bool {
+        let mut claims = self.claims.lock();
+        match claims.get(name) {
+            Some((other, until)) if *other != who && (*until > now || !is_wanted) => return false,
+            _ if is_wanted => drop(claims.insert(name.to_vec(), (who, now + CLAIM))),
+            _ => drop(claims.remove(name)),
+        }
+        is_wanted
     }
 
     /// As [`Shared::put_documents_under`](crate::Shared::put_documents_under), for this node.

@@ -87,6 +87,20 @@ impl Notifier {
         created
     }
 
+    /// Of those who change a subscription at once, through any process, each sees what those before it have made of it.
+    async fn one_by_one<T>(
+        &self,
+        id: SubscriptionId,
+        change: impl Future<Output = Result<T, SubscribeError>>,
+    ) -> Result<T, SubscribeError> {
+        let _turn = self.turns[id.0.as_u128() as usize % TURNS].lock().await;
+        let Some(shared) = self.store.shared() else { return change.await };
+        let claim = shared.claim(id.0.as_bytes()).await?;
+        let changed = change.await;
+        claim.release().await;
+        changed
+    }
+
     async fn create_alone(
         &self,
         mut subscription: Subscription,
@@ -215,8 +229,15 @@ impl Notifier {
         id: SubscriptionId,
         renewal: Renewal,
     ) -> Result<Arc<Subscription>, SubscribeError> {
+        self.one_by_one(id, self.renew_alone(id, renewal)).await
+    }
+
+    async fn renew_alone(
+        &self,
+        id: SubscriptionId,
+        renewal: Renewal,
+    ) -> Result<Arc<Subscription>, SubscribeError> {
         self.fresh().await?;
-        let _turn = self.turns[id.0.as_u128() as usize % TURNS].lock().await;
         let mut subscription = (*self.get(id).ok_or(SubscribeError::NotFound)?).clone();
         let Renewal { expires_at, notification_url, certificate, token_expires_at } = renewal;
         subscription.expires_at = expires_at.unwrap_or(subscription.expires_at);
@@ -324,8 +345,15 @@ impl Notifier {
         id: SubscriptionId,
         told: Option<LifecycleKey>,
     ) -> Result<Arc<Subscription>, SubscribeError> {
+        self.one_by_one(id, self.end_alone(id, told)).await
+    }
+
+    async fn end_alone(
+        &self,
+        id: SubscriptionId,
+        told: Option<LifecycleKey>,
+    ) -> Result<Arc<Subscription>, SubscribeError> {
         self.fresh().await?;
-        let _turn = self.turns[id.0.as_u128() as usize % TURNS].lock().await;
         let subscription = self.get(id).ok_or(SubscribeError::NotFound)?;
         // Under the same lock as the cursors: one that is written later would stay for good.
         let mut saved = self.saving.lock().await;

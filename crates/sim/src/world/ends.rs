@@ -9,12 +9,15 @@ use crate::check::{self, Violation};
 use crate::line::{Deed, PEOPLE};
 use crate::node::Done;
 use crate::receivers::SubState;
+use crate::shares;
 use crate::timeline::Instant;
 
 impl World {
     /// A step has ended: is what it says right?
     pub(super) fn end(&mut self, step: Step, done: Done) -> Result<(), Violation> {
         let name = format!("n{} {}", step.node + 1, step.deed);
+        // Somebody else's claim may hang.
+        let is_waiting = |error: &SubscribeError| matches!(error, SubscribeError::Store(StoreError::Unavailable(what)) if what == shares::ANOTHER);
         let is_excused = step.is_disturbed || self.is_disk_faulty || self.failovers > step.failovers;
         let may_fail = |error: &EngineError| match error {
             EngineError::Presence(_) => true,
@@ -105,6 +108,7 @@ impl World {
                         Ok(())
                     }
                     Err(SubscribeError::Store(_)) if is_excused => Ok(()),
+                    Err(error) if is_waiting(&error) => Ok(()),
                     Err(error) => failed(&error),
                 }
             }
@@ -119,6 +123,7 @@ impl World {
                     Ok(())
                 }
                 Err(SubscribeError::Store(_)) if is_excused => Ok(()),
+                Err(error) if is_waiting(&error) => Ok(()),
                 // Another node has it.
                 Err(SubscribeError::Store(StoreError::Unavailable(_)))
                     if matches!(step.deed, Deed::Replay(_)) && self.keeper.is_shared() =>
@@ -134,6 +139,7 @@ impl World {
                 match outcome {
                     Ok(()) => known.state = SubState::Gone,
                     Err(SubscribeError::Store(_)) if is_excused => {}
+                    Err(error) if is_waiting(&error) => {}
                     Err(SubscribeError::NotFound) => {}
                     Err(error) => return failed(&error),
                 }

@@ -135,3 +135,19 @@ fn a_subscription_is_replayed_by_a_node_that_has_not_heard_of_it() {
         ",
     );
 }
+
+/// A node that changed a subscription while another ended it made it anew.
+#[test]
+fn a_subscription_that_is_changed_and_ended_at_once_through_two_nodes_is_gone() {
+    check(
+        "
+        store shared
+        00:00     n1 start
+        00:00     n3 start
+        00:00     n1 subscribe s1 to ben,eva,kim at r3
+        00:00     n3 move s1 to r1 | hold-reply 2
+        00:00     n1 kim phone set Away/Away for PT15M0.0000001S
+        00:00     n1 unsubscribe s1
+        ",
+    );
+}

@@ -14,7 +14,7 @@ use super::{Inner, check_kept, damaged, random};
 use crate::{Claim, StoreError};
 
 /// How long a claim lasts that nobody gives back: longer than all calls together that are made under one.
-const CLAIM: Duration = Duration::from_secs(30);
+pub(crate) const CLAIM: Duration = Duration::from_secs(30);
 /// Between two tries for a claim that somebody else has.
 const PAUSE: Duration = Duration::from_millis(20);
 
