@@ -148,11 +148,11 @@ impl World {
         }
     }
 
-    /// Only a subscription that is gone, or may be, is not found.
+    /// Only a subscription that is gone, or may be, is not found; or one whose making had not ended when this began.
     fn is_not_found(&self, step: &Step) -> Result<(), Violation> {
         let (Deed::Move { sub, .. } | Deed::Replay(sub)) = step.deed else { return Ok(()) };
         match self.receivers.subs.get(&sub) {
-            Some(known) if known.state == SubState::There => {
+            Some(known) if step.was_there && known.state == SubState::There => {
                 let what = format!("n{} {}: not found", step.node + 1, step.deed);
                 Err(Violation::new("no acknowledged subscription is lost", what))
             }

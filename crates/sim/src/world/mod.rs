@@ -102,6 +102,8 @@ struct Step {
     /// Whether anything befell it that excuses a failure.
     is_disturbed: bool,
     failovers: usize,
+    /// Whether the owner of the subscription it is about, if it is about one, had been told already that it is there.
+    was_there: bool,
     /// What was known when it last read records, and when that was.
     seen: Vec<(usize, Arc<Person>)>,
     seen_at: usize,
@@ -320,6 +322,10 @@ impl World {
 
     fn begin(&mut self, node: usize, deed: &Deed, work: node::Work, fates: &[Fate]) {
         self.next_step += 1;
+        let subscription = match deed {
+            Deed::Move { sub, .. } | Deed::Replay(sub) => self.receivers.subs.get(sub),
+            _ => None,
+        };
         self.steps.push(Step {
             id: self.next_step,
             node,
@@ -328,6 +334,7 @@ impl World {
             fates: fates.to_vec(),
             is_disturbed: false,
             failovers: self.failovers,
+            was_there: subscription.is_some_and(|sub| sub.state == SubState::There),
             seen: Vec::new(),
             seen_at: 0,
         });
