@@ -7,6 +7,7 @@ use anyhow::ensure;
 use jiff::SignedDuration;
 use presence::Timestamp;
 use serde_json::{Value, json};
+use server::directory::USERS_PER_TENANT_MAX;
 
 use crate::child::Server;
 use crate::follower::Follower;
@@ -37,13 +38,15 @@ pub(crate) struct Waved {
     told_after: Vec<f64>,
 }
 
-/// Measures so many waves, among so many people who stay.
+/// Measures so many waves, among so many people who stay, or as many of them as a tenant may have besides.
 ///
 /// # Errors
 /// When a server does not answer, or a follower is not told of everybody.
 pub(crate) fn run(program: &Path, people: u64, waves: usize, log: &str) -> anyhow::Result<Waved> {
     let folder = tempfile::tempdir()?;
-    let all = people + waves as u64 * PEOPLE;
+    let passing = waves as u64 * PEOPLE;
+    let people = people.min((USERS_PER_TENANT_MAX as u64).saturating_sub(passing));
+    let all = people + passing;
     let world = World::new(folder.path(), all)?;
     world.fill(Present { people, expiring: 0, expire_at: now() })?;
     // Time to fill the rest and to start, also on a busy machine; for a million people and five waves just so little that
