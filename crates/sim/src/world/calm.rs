@@ -40,8 +40,11 @@ impl World {
             if self.nodes[node].up.is_some() && is_silent(self) {
                 self.crash(node, false);
             }
-            self.act(node, &Deed::Start, &[])?;
-            self.go_on()?;
+            // The second time for a node that was about to stop.
+            for _ in 0..2 {
+                self.act(node, &Deed::Start, &[])?;
+                self.go_on()?;
+            }
             if self.nodes[node].up.is_none() && (node == 0 || !self.keeper.is_embedded()) {
                 return Err(Violation::new(
                     "nothing fails without a fault",

@@ -109,6 +109,8 @@ impl World {
                     }
                     Err(SubscribeError::Store(_)) if is_excused => Ok(()),
                     Err(error) if is_waiting(&error) => Ok(()),
+                    // Ended by somebody before its maker knew that it was there.
+                    Err(SubscribeError::NotFound) if known.ends > 0 => Ok(()),
                     Err(error) => failed(&error),
                 }
             }
