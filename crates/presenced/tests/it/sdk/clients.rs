@@ -1,5 +1,6 @@
 //! The clients of the matrix: what each is, how its runner is started, and how much it must be able to do.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::Command;
 
@@ -11,8 +12,8 @@ pub(crate) struct Client {
     /// Whether the row must be complete wherever the tests run.
     pub(crate) must_run: bool,
     /// Scenarios of which the client's API cannot express a step; the runner says which and why. `None` where nobody has
-    /// counted them yet.
-    pub(crate) cannot: Option<usize>,
+    /// counted them yet, more than one number where it is a matter of luck.
+    pub(crate) cannot: Option<RangeInclusive<usize>>,
     /// Whether it sends compressed bodies.
     pub(crate) compresses: bool,
     /// Installs the client, and answers with the command that runs the scenarios.
@@ -24,49 +25,51 @@ pub(crate) const CLIENTS: &[Client] = &[
     Client {
         name: "Python msgraph-sdk + azure-identity",
         must_run: true,
-        cannot: Some(2),
+        cannot: Some(2..=2),
         compresses: false,
         runner: || python("python/run_scenarios.py"),
     },
     Client {
         name: "Python O365",
         must_run: true,
-        cannot: Some(1),
+        cannot: Some(1..=1),
         compresses: false,
         runner: || python("python/run_scenarios_o365.py"),
     },
     Client {
         name: "JavaScript microsoft-graph-client + MSAL",
         must_run: true,
-        cannot: Some(0),
+        cannot: Some(0..=0),
         compresses: false,
         runner: || node("javascript", &["run_scenarios.mjs"]),
     },
     Client {
         name: "TypeScript msgraph-sdk (Kiota)",
         must_run: true,
-        cannot: Some(2),
+        cannot: Some(2..=2),
         compresses: false,
         runner: || node("typescript", &["--import", "tsx", "run_scenarios.ts"]),
     },
     Client {
         name: "PnP graph",
         must_run: true,
-        cannot: Some(1),
+        cannot: Some(1..=1),
         compresses: false,
         runner: || node("pnp", &["run_scenarios.mjs"]),
     },
     Client {
         name: "Java microsoft-graph + azure-identity",
         must_run: false,
-        cannot: Some(4),
+        cannot: Some(4..=4),
         compresses: false,
         runner: java,
     },
     Client {
         name: "Go msgraph-sdk-go + azidentity",
         must_run: false,
-        cannot: Some(4),
+        // kiota-http-go keeps its middlewares in a map, whose order is another in each process: where the one that tries again
+        // comes before the one that compresses, the second try has no body.
+        cannot: Some(4..=5),
         compresses: true,
         runner: || install::go().map(|folder| Command::new(folder.join("run_scenarios"))),
     },
