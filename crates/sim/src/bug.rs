@@ -35,6 +35,8 @@ pub enum Bug {
     FenceIgnoresToken,
     /// A lease is given to who asks although somebody else's has not ended.
     LeaseGivenTwice,
+    /// A node that is about to stop gives its leases back before it lets go of them.
+    LeaseGivenBackFirst,
     /// A node that hears nothing thinks that its leases go on.
     LeaseBelievedTooLong,
     /// Where a shard's cursor is kept, those of subscriptions that are behind it are not.
@@ -47,7 +49,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every one of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NoVersionCheck,
         Self::AnsweredBeforeKept,
         Self::StaleRead,
@@ -62,6 +64,7 @@ impl Bug {
         Self::DroppedFence,
         Self::FenceIgnoresToken,
         Self::LeaseGivenTwice,
+        Self::LeaseGivenBackFirst,
         Self::LeaseBelievedTooLong,
         Self::CursorPassesUntold,
         Self::TakenUpAtTheEnd,

@@ -19,6 +19,7 @@ use store::{
 };
 use tokio::sync::watch;
 
+use crate::bug::Bug;
 use crate::wire::{Op, Reply, Wire, mixed_up};
 
 /// Shards of the store.
@@ -63,17 +64,16 @@ pub(crate) struct Shares {
     claims: AtomicU64,
     /// How long its machine has stood still.
     stood: Mutex<Duration>,
-    /// For [`Bug::LeaseBelievedTooLong`](crate::Bug::LeaseBelievedTooLong).
-    is_blind: bool,
+    bug: Option<Bug>,
 }
 
 impl Shares {
-    pub(crate) fn new(life: usize, wire: Arc<Wire>, is_blind: bool) -> Self {
+    pub(crate) fn new(life: usize, wire: Arc<Wire>, bug: Option<Bug>) -> Self {
         let membership = Membership::new(id(life), format!("n{life}"), "1".into(), SHARDS);
         let (log_end, documents) = (watch::Sender::default(), watch::Sender::default());
         let (has_own, stood) = (AtomicBool::new(false), Mutex::default());
         let claims = AtomicU64::new(0);
-        Self { life, wire, membership, log_end, documents, has_own, claims, stood, is_blind }
+        Self { life, wire, membership, log_end, documents, has_own, claims, stood, bug }
     }
 
     /// The machine stood still for so long, and does not know it.
@@ -87,7 +87,7 @@ impl Shares {
 
     /// The machine's clock that never goes back.
     fn passed(&self) -> Duration {
-        if self.is_blind {
+        if self.bug == Some(Bug::LeaseBelievedTooLong) {
             return Duration::ZERO;
         }
         passed(self.wire.now()).saturating_sub(*self.stood.lock())
@@ -107,6 +107,10 @@ impl Shares {
     }
 
     pub(crate) async fn leave(&self) {
+        if self.bug == Some(Bug::LeaseGivenBackFirst) {
+            let held: Vec<_> = self.believes().held().map(|shard| (shard, false)).collect();
+            let _ = self.lease("", &held).await;
+        }
         self.membership.leave(self, self.passed()).await;
     }
 

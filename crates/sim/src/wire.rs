@@ -18,6 +18,9 @@ use crate::shares::{self, Shares};
 /// Names a step that was begun.
 pub(crate) type StepId = usize;
 
+/// The step of what belongs to none.
+const NOBODY: StepId = 0;
+
 /// A call to a store, as a value.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
@@ -145,7 +148,7 @@ struct State {
 
 impl Wire {
     pub(crate) fn new(now: Timestamp) -> Self {
-        let state = State { now, step: 0, outgoing: Vec::new(), of_step: BTreeMap::new() };
+        let state = State { now, step: NOBODY, outgoing: Vec::new(), of_step: BTreeMap::new() };
         Self { state: Mutex::new(state), log_end: watch::Sender::default() }
     }
 
@@ -160,6 +163,11 @@ impl Wire {
     /// What is called from now on is this step's.
     pub(crate) fn enter(&self, step: StepId) {
         self.state.lock().step = step;
+    }
+
+    /// What happens from now on is no step's: whoever reads a clock then does not read it for the one before.
+    pub(crate) fn leave(&self) {
+        self.enter(NOBODY);
     }
 
     /// A clock was read.

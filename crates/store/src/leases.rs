@@ -8,7 +8,7 @@
 //! same in memory. Neither asks what time it is: a node's is the time that has passed by its machine's clock that never goes
 //! back, an engine's is what its own clock shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,16 +102,26 @@ pub struct Membership {
     name: String,
     version: String,
     leases: watch::Sender<Arc<Leases>>,
-    /// When the leases end, unless they are kept, by the machine's clock.
-    ends: Mutex<Duration>,
+    standing: Mutex<Standing>,
     nodes: watch::Sender<Vec<Node>>,
+}
+
+/// What counts for the leases besides what they are. Leases change under its lock.
+#[derive(Default)]
+struct Standing {
+    /// When the leases end, unless they are kept, by the machine's clock.
+    end: Duration,
+    /// Those that a beat has asked for and not heard of yet: the engine may have given them.
+    asked: BTreeSet<u16>,
+    /// Whether this node is going. Whatever a beat that is still under way hears, nothing is its own any more.
+    has_left: bool,
 }
 
 impl Membership {
     /// A node of this id, that has nothing yet.
     pub fn new(id: String, name: String, version: String, shards: u16) -> Self {
         let leases = watch::Sender::new(Arc::new(Leases { tokens: vec![None; usize::from(shards)] }));
-        Self { id, name, version, leases, ends: Mutex::new(Duration::ZERO), nodes: watch::Sender::default() }
+        Self { id, name, version, leases, standing: Mutex::default(), nodes: watch::Sender::default() }
     }
 
     /// The leases, as they change.
@@ -126,22 +136,29 @@ impl Membership {
 
     /// When the leases end, unless they are kept.
     pub fn ends(&self) -> Duration {
-        *self.ends.lock()
+        self.standing.lock().end
     }
 
     /// The leases, as far as they still count.
     pub fn current(&self, now: Duration) -> Arc<Leases> {
-        if now >= self.ends() {
-            self.let_go();
+        let standing = self.standing.lock();
+        if now >= standing.end {
+            self.set(&standing, self.none());
         }
         self.leases.borrow().clone()
     }
 
-    fn let_go(&self) {
+    fn none(&self) -> Leases {
+        Leases { tokens: vec![None; self.leases.borrow().tokens.len()] }
+    }
+
+    fn set(&self, standing: &Standing, found: Leases) {
+        let found = if standing.has_left { self.none() } else { found };
         self.leases.send_if_modified(|leases| {
-            let none = Leases { tokens: vec![None; leases.tokens.len()] };
-            let changed = **leases != none;
-            *leases = Arc::new(none);
+            let changed = **leases != found;
+            if changed {
+                *leases = Arc::new(found);
+            }
             changed
         });
     }
@@ -149,7 +166,8 @@ impl Membership {
     /// Says that this node lives, and takes, keeps and gives back leases as the list of nodes wants.
     ///
     /// # Errors
-    /// [`StoreError`]. Leases of which the engine did not say that they are this node's are not.
+    /// [`StoreError`]. Leases of which the engine did not say that they are this node's are not. A node that has left takes
+    /// none, also when it was asked to before.
     pub async fn beat(
         &self,
         engine: &dyn LeaseEngine,
@@ -171,17 +189,6 @@ impl Membership {
             living.push(&self.id);
         }
         let is_mine = |shard: u16| owner(&living, shard) == Some(self.id.as_str());
-        // What is to go is let go here before it is given back: nobody else may have it while we think it is ours.
-        let kept = Leases {
-            tokens: (0..)
-                .zip(&before.tokens)
-                .map(|(shard, token)| token.filter(|_| is_mine(shard)))
-                .collect(),
-        };
-        let kept = Arc::new(kept);
-        if kept != before {
-            self.leases.send_replace(kept.clone());
-        }
         let count = before.tokens.len() as u16;
         let wanted: Vec<(u16, bool)> = (0..count)
             .filter_map(|shard| match (before.has(shard), is_mine(shard)) {
@@ -190,7 +197,20 @@ impl Membership {
                 (false, false) => None,
             })
             .collect();
-        let mut tokens = kept.tokens.clone();
+        {
+            let mut standing = self.standing.lock();
+            // What is to go is let go here before it is given back: nobody else may have it while we think it is ours. What
+            // has ended while we waited for the list does not come back by that.
+            let now = self.leases.borrow().clone();
+            let kept = (0..).zip(&now.tokens).map(|(shard, token)| token.filter(|_| is_mine(shard)));
+            self.set(&standing, Leases { tokens: kept.collect() });
+            if standing.has_left {
+                return Ok(());
+            }
+            standing.asked =
+                wanted.iter().filter(|(_, is_wanted)| *is_wanted).map(|(shard, _)| *shard).collect();
+        }
+        let mut tokens = vec![None; before.tokens.len()];
         let mut outcome = Ok(());
         for ((shard, _), token) in wanted.iter().zip(engine.lease(&self.id, &wanted).await) {
             tokens[usize::from(*shard)] = match token {
@@ -201,23 +221,28 @@ impl Membership {
                 }
             };
         }
-        *self.ends.lock() = started + LEASE - MARGIN;
-        let found = Arc::new(Leases { tokens });
-        self.leases.send_if_modified(|leases| {
-            let changed = *leases != found;
-            *leases = found;
-            changed
-        });
+        {
+            let mut standing = self.standing.lock();
+            standing.end = started + LEASE - MARGIN;
+            standing.asked.clear();
+            self.set(&standing, Leases { tokens });
+        }
         self.nodes.send_replace(nodes);
         outcome
     }
 
-    /// Gives everything back and goes.
+    /// Gives everything back and goes. Nothing is this node's from the first moment on, not even what a beat that is still
+    /// under way is given: somebody else may have it as soon as the engine hears of this.
     pub async fn leave(&self, engine: &dyn LeaseEngine, now: Duration) {
-        let held: Vec<(u16, bool)> = self.current(now).held().map(|shard| (shard, false)).collect();
-        self.let_go();
+        let held: BTreeSet<u16> = self.current(now).held().collect();
+        let given_back: Vec<(u16, bool)> = {
+            let mut standing = self.standing.lock();
+            standing.has_left = true;
+            self.set(&standing, self.none());
+            held.union(&standing.asked).map(|shard| (*shard, false)).collect()
+        };
         // Who cannot say good-bye is missed soon all the same.
-        let _ = engine.lease(&self.id, &held).await;
+        let _ = engine.lease(&self.id, &given_back).await;
         let _ = engine.heartbeat(&self.id, "").await;
     }
 }
@@ -336,6 +361,74 @@ mod tests {
         assert_eq!(lease("a", true, 9), Some(3), "given back");
         assert!(!table.is_held("a", 3, 1) && !table.is_held("b", 3, 2) && !table.is_held("b", 3, 3));
         assert!(table.is_held("a", 3, 3) && !table.is_held("a", 4, 3));
+    }
+
+    /// An engine of one node, that answers to leases when it is let.
+    #[derive(Default)]
+    struct Slow {
+        table: Mutex<LeaseTable>,
+        gate: tokio::sync::Notify,
+        now: Mutex<Duration>,
+    }
+
+    #[async_trait]
+    impl LeaseEngine for Slow {
+        async fn heartbeat(&self, node: &str, about: &str) -> Result<Vec<Node>, StoreError> {
+            if self.now.lock().as_secs() == 1 {
+                self.gate.notified().await;
+            }
+            Ok(self.table.lock().heartbeat(node, about, *self.now.lock()))
+        }
+
+        async fn lease(&self, node: &str, wanted: &[(u16, bool)]) -> Vec<Result<Option<u64>, StoreError>> {
+            let given: Vec<_> = {
+                let mut table = self.table.lock();
+                let lease = |(shard, is_wanted): &(u16, bool)| {
+                    Ok(table.lease(node, *shard, *is_wanted, LEASE, *self.now.lock()))
+                };
+                wanted.iter().map(lease).collect()
+            };
+            if wanted.iter().any(|(_, is_wanted)| *is_wanted) {
+                self.gate.notified().await;
+            }
+            given
+        }
+    }
+
+    #[test]
+    fn whoever_leaves_has_nothing_from_then_on_whatever_a_beat_hears_and_gives_back_what_that_was_given() {
+        let engine = Slow::default();
+        let node = Membership::new("a".into(), "first".into(), "1".into(), 4);
+        let mut beat = Box::pin(node.beat(&engine, || Duration::ZERO));
+        assert!(futures_util::FutureExt::now_or_never(beat.as_mut()).is_none(), "it waits for the answer");
+        futures_util::FutureExt::now_or_never(node.leave(&engine, Duration::ZERO)).unwrap();
+        engine.gate.notify_one();
+        futures_util::FutureExt::now_or_never(beat).unwrap().unwrap();
+        assert_eq!(node.leases().borrow().held().count(), 0);
+        let free = |shard| engine.table.lock().lease("b", shard, true, LEASE, Duration::ZERO).is_some();
+        assert!((0..4).all(free), "what was asked for was given back");
+        // And from now on none is asked for.
+        futures_util::FutureExt::now_or_never(node.beat(&engine, || Duration::ZERO)).unwrap().unwrap();
+        assert_eq!(node.leases().borrow().held().count(), 0);
+    }
+
+    #[test]
+    fn what_ends_while_the_list_of_nodes_is_waited_for_does_not_come_back_by_it() {
+        let engine = Slow::default();
+        let node = Membership::new("a".into(), "first".into(), "1".into(), 4);
+        engine.gate.notify_one();
+        futures_util::FutureExt::now_or_never(node.beat(&engine, || Duration::ZERO)).unwrap().unwrap();
+        assert_eq!(node.leases().borrow().held().count(), 4);
+        *engine.now.lock() = Duration::from_secs(1);
+        // Another one joins, so that some of them are to go.
+        engine.table.lock().heartbeat("b", "0\t1\tsecond", Duration::from_secs(1));
+        let mut beat = Box::pin(node.beat(&engine, || Duration::from_secs(1)));
+        assert!(futures_util::FutureExt::now_or_never(beat.as_mut()).is_none());
+        node.current(LEASE);
+        assert_eq!(node.leases().borrow().held().count(), 0);
+        engine.gate.notify_one();
+        assert!(futures_util::FutureExt::now_or_never(beat.as_mut()).is_none(), "now for leases");
+        assert_eq!(node.leases().borrow().held().count(), 0);
     }
 
     #[test]

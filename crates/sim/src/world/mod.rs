@@ -355,9 +355,9 @@ impl World {
         self.lives += 1;
         self.nodes[node].life = self.lives;
         self.nodes[node].is_starting = true;
-        let (wire, is_blind) = (self.wire.clone(), self.bug == Some(Bug::LeaseBelievedTooLong));
+        let wire = self.wire.clone();
         let shares =
-            self.keeper.is_shared().then(|| Arc::new(Shares::new(self.lives, wire.clone(), is_blind)));
+            self.keeper.is_shared().then(|| Arc::new(Shares::new(self.lives, wire.clone(), self.bug)));
         // Where they share the store, all of them deliver.
         let delivers = (self.delivers.is_none() || shares.is_some()).then(|| {
             self.delivers = Some(self.lives);
@@ -508,7 +508,9 @@ impl World {
                     continue;
                 }
                 self.wire.enter(step.id);
-                match step.work.as_mut().poll(&mut Context::from_waker(noop_waker_ref())) {
+                let polled = step.work.as_mut().poll(&mut Context::from_waker(noop_waker_ref()));
+                self.wire.leave();
+                match polled {
                     Poll::Pending => place += 1,
                     Poll::Ready(done) => {
                         has_moved = true;
@@ -524,6 +526,7 @@ impl World {
             for finished in self.keeper.step() {
                 has_moved = true;
                 self.are_cursors_right(&finished)?;
+                self.is_let_go(&finished)?;
                 self.come_back(finished);
             }
             if let Some(violation) = self.keeper.violation.take() {
@@ -546,6 +549,18 @@ impl World {
         let (_, log) =
             self.keeper.everything().map_err(|what| Violation::new("what is kept can be read", what))?;
         check::cursors(&self.receivers, &self.keeper.cursors(), &log)
+    }
+
+    /// From the moment on at which a lease is given back, somebody else may have it: whoever had it knows by then that it is
+    /// its own no more.
+    fn is_let_go(&self, finished: &Finished) -> Result<(), Violation> {
+        let Op::Lease { life, shard, is_wanted: false, .. } = finished.work.call.op else { return Ok(()) };
+        let up = self.nodes.iter().find(|node| node.life == life).and_then(|node| node.up.as_ref());
+        if up.and_then(|up| up.shares.as_ref()).is_some_and(|shares| shares.believes().has(shard)) {
+            let what = format!("life {life} has given shard {shard} back and has it");
+            return Err(Violation::new("a node lets go of a lease before it gives it back", what));
+        }
+        Ok(())
     }
 
     /// A call leaves its node.

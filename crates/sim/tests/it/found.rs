@@ -1,6 +1,6 @@
 //! Timelines of mistakes that the simulator has found in the product, each as it printed them.
 
-use sim::check;
+use sim::{Bug, check};
 
 /// A commit whose answer was lost had been kept with its wish to be woken, of which the ticker that slept heard nothing:
 /// the session's end was noticed when somebody wrote again, or never.
@@ -150,4 +150,39 @@ fn a_subscription_that_is_changed_and_ended_at_once_through_two_nodes_is_gone() 
         00:00     n1 unsubscribe s1
         ",
     );
+}
+
+/// A beat was still waiting for an answer when its node stopped: it took what it then heard of for its own again, which had
+/// been given back in between and could be somebody else's.
+#[test]
+fn a_node_that_stops_during_a_beat_has_nothing_any_more_whatever_the_beat_hears() {
+    check(
+        "
+        store shared
+        00:00     n1 start
+        00:00     n1 beat | hold 3
+        00:00     n1 stop | hold-reply 1
+        ",
+    );
+}
+
+/// A mistake of the simulator's own: what another node read from its clock in between was taken for the instant of a tick that
+/// hung, so that the model learnt of an end an hour late. What the engine does here is right, and what would be wrong is still
+/// noticed.
+#[test]
+fn a_tick_that_hangs_at_a_node_whose_clock_is_ahead_settles_at_the_instant_it_read() {
+    let timeline = "
+        00:00     n1 start
+        00:00     n3 start
+        00:00     n3 clock PT1H
+        00:00     n1 ben desk set Busy/InAConferenceCall for PT1H
+        00:00     n3 tick | hold 2
+        00:00     n1 plan
+        00:00     resume 1
+        00:00     n1 read ana,ben,eva
+        ";
+    check(timeline);
+    let broken = |bug| sim::play(timeline, Some(bug), false).violation.map(|violation| violation.check);
+    assert_eq!(broken(Bug::NumberGoesBack), Some("every answer is the model's"));
+    assert_eq!(broken(Bug::EndsLate), Some("every answer is the model's"));
 }
