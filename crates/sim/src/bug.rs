@@ -45,11 +45,27 @@ pub enum Bug {
     TakenUpAtTheEnd,
     /// A node does not hear of subscriptions that others have changed.
     SubscriptionUnheard,
+    /// A subscription goes on after its end.
+    EndUnheeded,
+    /// It is told of changes although nobody has authorized it again.
+    PauseUnheeded,
+    /// A renewal is answered and not kept.
+    RenewalNotKept,
+    /// A node that ends what time has ended does not look whether another has renewed it.
+    RenewedElsewhereEnds,
+    /// Nobody is reminded of the end of a subscription.
+    ReminderLost,
+    /// Lifecycle events are not kept.
+    EventNotKept,
+    /// What was not delivered is not called missed.
+    MissedUntold,
+    /// Queues are longer than they may be.
+    BoundsUnheeded,
 }
 
 impl Bug {
     /// Every one of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 27] = [
         Self::NoVersionCheck,
         Self::AnsweredBeforeKept,
         Self::StaleRead,
@@ -69,6 +85,14 @@ impl Bug {
         Self::CursorPassesUntold,
         Self::TakenUpAtTheEnd,
         Self::SubscriptionUnheard,
+        Self::EndUnheeded,
+        Self::PauseUnheeded,
+        Self::RenewalNotKept,
+        Self::RenewedElsewhereEnds,
+        Self::ReminderLost,
+        Self::EventNotKept,
+        Self::MissedUntold,
+        Self::BoundsUnheeded,
     ];
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use engine::notify::EVERY_BACKLOG_MAX;
+use engine::notify::LifecycleEvent;
 use presence::{SequenceNumber, Timestamp};
 use store::{Document, LogEntry, Stored};
 
@@ -100,10 +100,17 @@ pub(crate) fn kept(
     Ok(())
 }
 
-/// Every subscription was told what it watches.
-pub(crate) fn told(receivers: &Receivers, log: &[LogEntry], every: bool) -> Result<(), Violation> {
+/// Every subscription was told what it watches, as long as it is there and authorized: `now` is the latest of all clocks.
+pub(crate) fn told(
+    receivers: &Receivers,
+    log: &[LogEntry],
+    every: bool,
+    now: Timestamp,
+) -> Result<(), Violation> {
     for (sub, known) in &receivers.subs {
         let name = format!("s{}", sub + 1);
+        // While it waited to be authorized the newest of each person was enough.
+        let every = every && !known.may_have_paused;
         let is_own = |entry: &&LogEntry| {
             entry.change.is_pair_changed && known.people.iter().any(|person| line::key(*person) == entry.user)
         };
@@ -127,12 +134,15 @@ pub(crate) fn told(receivers: &Receivers, log: &[LogEntry], every: bool) -> Resu
             let what = format!("{name} was told {:?}", positions(&distinct));
             return Err(Violation::new("a subscription is told in order", what));
         }
-        if known.state != SubState::There {
+        if known.state != SubState::There || known.may_be_over {
             continue;
         }
         if every && !known.is_missed && distinct.len() != expected.len() {
             let what = format!("{name} was told {:?} of {:?}", positions(&distinct), positions(&expected));
             return Err(Violation::new("a subscription is told each change", what));
+        }
+        if known.token.earliest() <= now || (known.is_missed && receivers.may_miss) {
+            continue;
         }
         for person in &known.people {
             let newest = expected.iter().rfind(|(_, user, _)| *user == line::key(*person));
@@ -152,6 +162,33 @@ pub(crate) fn told(receivers: &Receivers, log: &[LogEntry], every: bool) -> Resu
     Ok(())
 }
 
+/// Everybody whose subscription was ended by others has been told.
+pub(crate) fn removed(receivers: &Receivers) -> Result<(), Violation> {
+    let is_told =
+        |known: &Sub| known.events.iter().any(|(event, _)| *event == LifecycleEvent::SubscriptionRemoved);
+    let mut untold = receivers.subs.iter().filter(|(_, known)| known.is_removed && !known.may_be_over);
+    match untold.find(|(_, known)| !is_told(known)) {
+        Some((sub, _)) => {
+            let what = format!("s{} was removed", sub + 1);
+            Err(Violation::new("who loses a subscription is told", what))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Everybody who was to be reminded was.
+pub(crate) fn reminded(receivers: &Receivers) -> Result<(), Violation> {
+    for (sub, known) in &receivers.subs {
+        if let Some(at) = known.reminder
+            && !known.events.contains(&(LifecycleEvent::ReauthorizationRequired, at))
+        {
+            let what = format!("s{}, at {}", sub + 1, crate::timeline::Instant(at));
+            return Err(Violation::new("a subscription that is about to end is reminded", what));
+        }
+    }
+    Ok(())
+}
+
 /// What is kept of how far delivery has come passes nothing that was not told: whoever goes on there would leave it out.
 pub(crate) fn cursors(
     receivers: &Receivers,
@@ -162,7 +199,10 @@ pub(crate) fn cursors(
         let body = cursors.iter().find(|cursor| cursor.key == key).and_then(|cursor| cursor.body.as_deref());
         body.and_then(|body| body.try_into().ok()).map(u64::from_be_bytes)
     };
-    let is_there = |known: &&Sub| known.state == SubState::There && !known.is_missed;
+    let is_there = |known: &&Sub| {
+        known.state == SubState::There
+            && !(known.is_missed || known.may_be_over || known.may_have_paused || receivers.may_miss)
+    };
     for (sub, known) in receivers.subs.iter().filter(|(_, known)| is_there(known)) {
         let key = receivers::id(*sub).0;
         let shard = shares::shard_of(key.as_bytes()).to_be_bytes();
@@ -193,6 +233,3 @@ pub(crate) fn bounded(what: &str, length: usize, bound: usize) -> Result<(), Vio
     }
     Err(Violation::new("a bound is exceeded", format!("{what}: {length} of {bound}")))
 }
-
-/// The most that may wait for one subscription: the bound, and one of each person beyond it.
-pub(crate) const OUTSTANDING_MAX: usize = EVERY_BACKLOG_MAX + PEOPLE.len() + 1;

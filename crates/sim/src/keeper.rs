@@ -207,6 +207,11 @@ impl Keeper {
         match &mut work.call.op {
             Op::Commit(commit) => self.spoil(commit, work.said.as_ref(), &store),
             Op::Heartbeat { at, .. } | Op::Lease { at, .. } | Op::Claim { at, .. } => *at = engine_now,
+            Op::PutDocuments(documents) | Op::PutUnder { documents, .. }
+                if self.bug == Some(Bug::EventNotKept) =>
+            {
+                documents.retain(|document| document.kind != DocumentKind::LifecycleEvent);
+            }
             Op::PutUnder { documents, .. } if self.bug == Some(Bug::CursorPassesUntold) => {
                 documents.retain(|document| document.body.is_none() || document.key.len() != ID_BYTES);
             }

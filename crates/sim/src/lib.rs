@@ -42,7 +42,7 @@ use presence::{
 
 pub use bug::Bug;
 pub use check::Violation;
-pub use world::Report;
+pub use world::{BOUNDS, Report};
 
 use line::Line;
 

@@ -13,6 +13,7 @@
 //! | Line | Meaning |
 //! |---|---|
 //! | `store memory`, `store embedded`, `store shared`, `backlog every`, `backlog newest` | the world, before anything happens in it |
+//! | `bounds small`, `give up <duration>` | queues are short; what could not be delivered for so long is given up |
 //! | `<node> start`, `<node> crash`, `<node> power-loss`, `<node> stop` | a process comes and goes; the third takes the disk's unsynced bytes along, the last is asked to |
 //! | `<node> pause`, `<node> suspend`, `<node> wake` | a process stands still; its machine with it, so that it does not know how long; it goes on |
 //! | `<node> beat`, `<node> look` | of a shared store: the node says that it lives and takes leases; it looks for what others have written |
@@ -21,6 +22,8 @@
 //! | `<node> read <person>,..`, `<node> forget <person>` | the steps of these names |
 //! | `<node> tick`, `<node> ticker` | a tick, and the loop of them |
 //! | `<node> subscribe <sub> to <person>,.. at <receiver>`, `move <sub> to <receiver>`, `unsubscribe <sub>`, `replay <sub>` | subscriptions |
+//! | `.. for <duration>`, `.. token <duration>`, in this order after `subscribe` or in `renew <sub>` | how long it lasts, and what it is authorized by |
+//! | `<node> remove <sub>` | an operator ends it |
 //! | `<node> pump`, `<node> plan`, `<node> save` | the steps of delivery |
 //! | `answer <n> taken/refused/lied/late/silent` | what the receiver of the nth POST under way did |
 //! | `resume <n>` | the nth call that is held goes on |
@@ -67,6 +70,9 @@ pub(crate) enum Event {
     Backlog {
         every: bool,
     },
+    /// All that can wait is bounded by a few.
+    SmallBounds,
+    GiveUp(SignedDuration),
     Failover,
     EngineClock(SignedDuration),
     Resume(usize),
@@ -121,6 +127,36 @@ const ANSWERS: [(&str, Answer); 5] = [
     ("silent", Answer::Silent),
 ];
 
+/// For how long a subscription is wanted or authorized; for good, or as it was, where nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) lasts: Option<SignedDuration>,
+    pub(crate) token: Option<SignedDuration>,
+}
+
+impl Terms {
+    fn parse(words: &[&str]) -> Option<Self> {
+        let (lasts, words) = match words {
+            ["for", lasts, rest @ ..] => (Some(lasts.parse().ok()?), rest),
+            rest => (None, rest),
+        };
+        match words {
+            [] => Some(Self { lasts, token: None }),
+            ["token", token] => Some(Self { lasts, token: Some(token.parse().ok()?) }),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(lasts) = self.lasts {
+            write!(f, " for {lasts}")?;
+        }
+        self.token.map_or(Ok(()), |token| write!(f, " token {token}"))
+    }
+}
+
 /// What happens at a node.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Deed {
@@ -139,9 +175,11 @@ pub(crate) enum Deed {
     Forget(usize),
     Tick,
     Ticker,
-    Subscribe { sub: usize, people: Vec<usize>, receiver: usize },
+    Subscribe { sub: usize, people: Vec<usize>, receiver: usize, terms: Terms },
+    Renew { sub: usize, terms: Terms },
     Move { sub: usize, receiver: usize },
     Unsubscribe(usize),
+    Remove(usize),
     Replay(usize),
     Pump,
     Plan,
@@ -194,6 +232,8 @@ impl Line {
             ["store", "embedded"] => Event::Store(StoreKind::Embedded),
             ["store", "shared"] => Event::Store(StoreKind::Shared),
             ["backlog", kept] => Event::Backlog { every: *kept == "every" },
+            ["bounds", "small"] => Event::SmallBounds,
+            ["give", "up", after] => Event::GiveUp(after.parse().ok()?),
             ["failover"] => Event::Failover,
             ["engine", "clock", ahead] => Event::EngineClock(ahead.parse().ok()?),
             ["resume", call] => Event::Resume(call.parse().ok()?),
@@ -248,11 +288,16 @@ impl Deed {
             ["forget", person] => Self::Forget(named(person)?),
             ["tick"] => Self::Tick,
             ["ticker"] => Self::Ticker,
-            ["subscribe", sub, "to", people, "at", receiver] => Self::Subscribe {
+            ["subscribe", sub, "to", people, "at", receiver, terms @ ..] => Self::Subscribe {
                 sub: numbered(sub, 's')?,
                 people: all_named(people)?,
                 receiver: numbered(receiver, 'r')?,
+                terms: Terms::parse(terms)?,
             },
+            ["renew", sub, terms @ ..] => {
+                Self::Renew { sub: numbered(sub, 's')?, terms: Terms::parse(terms)? }
+            }
+            ["remove", sub] => Self::Remove(numbered(sub, 's')?),
             ["move", sub, "to", receiver] => {
                 Self::Move { sub: numbered(sub, 's')?, receiver: numbered(receiver, 'r')? }
             }
@@ -281,7 +326,11 @@ impl Fate {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !matches!(self.event, Event::Store(_) | Event::Backlog { .. }) {
+        let is_setting = matches!(
+            self.event,
+            Event::Store(_) | Event::Backlog { .. } | Event::SmallBounds | Event::GiveUp(_)
+        );
+        if !is_setting {
             write!(f, "{:<9} ", Instant(self.at).to_string())?;
         }
         match &self.event {
@@ -291,6 +340,8 @@ impl fmt::Display for Line {
             Event::Backlog { every } => {
                 write!(f, "backlog {}", if *every { "every" } else { "newest" })
             }
+            Event::SmallBounds => f.write_str("bounds small"),
+            Event::GiveUp(after) => write!(f, "give up {after}"),
             Event::Failover => f.write_str("failover"),
             Event::EngineClock(ahead) => write!(f, "engine clock {ahead}"),
             Event::Resume(call) => write!(f, "resume {call}"),
@@ -336,9 +387,11 @@ impl fmt::Display for Deed {
             Self::Forget(person) => write!(f, "forget {}", PEOPLE[*person]),
             Self::Tick => f.write_str("tick"),
             Self::Ticker => f.write_str("ticker"),
-            Self::Subscribe { sub, people, receiver } => {
-                write!(f, "subscribe s{} to {} at r{}", sub + 1, names(people), receiver + 1)
+            Self::Subscribe { sub, people, receiver, terms } => {
+                write!(f, "subscribe s{} to {} at r{}{terms}", sub + 1, names(people), receiver + 1)
             }
+            Self::Renew { sub, terms } => write!(f, "renew s{}{terms}", sub + 1),
+            Self::Remove(sub) => write!(f, "remove s{}", sub + 1),
             Self::Move { sub, receiver } => write!(f, "move s{} to r{}", sub + 1, receiver + 1),
             Self::Unsubscribe(sub) => write!(f, "unsubscribe s{}", sub + 1),
             Self::Replay(sub) => write!(f, "replay s{}", sub + 1),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::notify::{
-    Backlog, DeliverySettings, HealthSettings, Notifier, Quota, RetrySettings, SubscribeError, Subscription,
+    Backlog, Bounds, DeliverySettings, HealthSettings, Notifier, Quota, Renewal, RetrySettings,
+    SubscribeError, Subscription,
 };
 use engine::{Applied, Clock, Engine, EngineError, Ids, Reading};
 use jiff::SignedDuration;
@@ -49,14 +50,30 @@ pub(crate) enum Done {
     Ended(Result<(), SubscribeError>),
 }
 
-/// Nothing is given up and no endpoint is judged, so that what is told in the end is exactly what there was.
-pub(crate) fn settings(every: bool) -> DeliverySettings {
-    DeliverySettings {
+/// So short that a few people fill them.
+const SMALL: Bounds =
+    Bounds { items_per_post: 2, planned_posts: 2, backlog: 3, target_backlog: 5, endpoints: 2, attempts: 8 };
+const POSTS_MAX_SMALL: usize = 2;
+
+/// No endpoint is judged, and unless something is said nothing given up, so that what is told in the end is exactly what there
+/// was.
+pub(crate) fn settings(
+    every: bool,
+    is_small: bool,
+    give_up_after: Option<SignedDuration>,
+) -> DeliverySettings {
+    let give_up_after = give_up_after.and_then(|after| after.try_into().ok());
+    let give_up_after = give_up_after.unwrap_or(Duration::from_secs(1 << 31));
+    let mut settings = DeliverySettings {
         backlog: if every { Backlog::Every } else { Backlog::Newest },
-        retry: RetrySettings { give_up_after: Duration::from_secs(1 << 31), ..RetrySettings::default() },
+        retry: RetrySettings { give_up_after, ..RetrySettings::default() },
         health: HealthSettings { answers_min: u32::MAX, ..HealthSettings::default() },
         ..DeliverySettings::default()
+    };
+    if is_small {
+        (settings.bounds, settings.posts_max) = (SMALL, POSTS_MAX_SMALL);
     }
+    settings
 }
 
 /// As `presenced` starts: over a store that others use too it takes its leases; then a clock that is not behind the store, an
@@ -185,19 +202,19 @@ pub(crate) fn create(notifier: &Arc<Notifier>, subscription: Subscription) -> Wo
     Box::pin(async move { Done::Created(notifier.create(subscription, QUOTA).await) })
 }
 
-pub(crate) fn renew(notifier: &Arc<Notifier>, sub: usize, url: String) -> Work {
+pub(crate) fn renew(notifier: &Arc<Notifier>, sub: usize, renewal: Renewal) -> Work {
     let notifier = notifier.clone();
-    let renewal = engine::notify::Renewal {
-        notification_url: Some(url),
-        token_expires_at: presence::Timestamp::MAX,
-        ..Default::default()
-    };
     Box::pin(async move { Done::Renewed(notifier.renew(crate::receivers::id(sub), renewal).await.map(drop)) })
 }
 
 pub(crate) fn end(notifier: &Arc<Notifier>, sub: usize) -> Work {
     let notifier = notifier.clone();
     Box::pin(async move { Done::Ended(notifier.delete(crate::receivers::id(sub)).await) })
+}
+
+pub(crate) fn remove(notifier: &Arc<Notifier>, sub: usize) -> Work {
+    let notifier = notifier.clone();
+    Box::pin(async move { Done::Ended(notifier.remove(crate::receivers::id(sub)).await) })
 }
 
 pub(crate) fn replay(notifier: &Arc<Notifier>, sub: usize) -> Work {

@@ -6,7 +6,7 @@
 use jiff::SignedDuration;
 use presence::Timestamp;
 
-use crate::line::{Answer, Deed, DiskWill, Event, Fate, FateKind, Line, PEOPLE, StoreKind};
+use crate::line::{Answer, Deed, DiskWill, Event, Fate, FateKind, Line, PEOPLE, StoreKind, Terms};
 use crate::people::{Habits, gap};
 use crate::random::Random;
 use crate::shares::SHARDS;
@@ -33,6 +33,10 @@ struct Swarm {
     fate_every: usize,
     answers: Vec<Answer>,
     subs: usize,
+    /// Whether subscriptions end.
+    are_mortal: bool,
+    /// When each is thought to end.
+    ends: [Timestamp; SUBS_MAX],
     now: Timestamp,
 }
 
@@ -48,6 +52,9 @@ enum Happening {
     Subscribe,
     Move,
     Unsubscribe,
+    Remove,
+    Renew,
+    Brink,
     Replay,
     Restart,
     PowerLoss,
@@ -82,9 +89,15 @@ pub(crate) fn lines(seed: u64) -> Vec<Line> {
         happenings.extend([Happening::Answer; 3]);
         happenings.push(Happening::Save);
     }
+    let are_mortal = watches && random.one_in(2);
+    if are_mortal {
+        happenings.extend([Happening::Brink; 2]);
+    }
     let optional = [
         (watches, Happening::Move),
         (watches, Happening::Unsubscribe),
+        (watches, Happening::Remove),
+        (are_mortal, Happening::Renew),
         (watches && every, Happening::Replay),
         (true, Happening::Forget),
         (true, Happening::Restart),
@@ -142,9 +155,17 @@ pub(crate) fn lines(seed: u64) -> Vec<Line> {
         fates,
         answers,
         subs: 0,
+        are_mortal,
+        ends: [Timestamp::MAX; SUBS_MAX],
         now: BASE,
     };
     let mut lines = vec![swarm.line(Event::Store(kind)), swarm.line(Event::Backlog { every })];
+    if watches && swarm.random.one_in(4) {
+        lines.push(swarm.line(Event::SmallBounds));
+    }
+    if watches && swarm.random.one_in(8) {
+        lines.push(swarm.line(Event::GiveUp(SignedDuration::from_hours(4))));
+    }
     for node in 0..nodes {
         lines.push(swarm.at_node(node, Deed::Start));
         if swarm.random.one_in(2) {
@@ -193,7 +214,7 @@ impl Swarm {
                 (Deed::Do(..) | Deed::Forget(_), _) => 3,
                 (Deed::Tick, _) => 7,
                 (Deed::Beat, _) => 1 + usize::from(SHARDS),
-                (Deed::Subscribe { .. }, _) => 4,
+                (Deed::Subscribe { .. } | Deed::Renew { .. } | Deed::Remove(_) | Deed::Save, _) => 4,
                 _ => 2,
             };
             fates.push(Fate { kind, call: 1 + self.random.below(calls) as u32 });
@@ -289,7 +310,8 @@ impl Swarm {
                 self.subs += 1;
                 let (people, receiver) = (self.some(), self.random.below(RECEIVERS));
                 // At every node: who does not deliver lets it pass, and a second time it is there already.
-                let deed = Deed::Subscribe { sub: self.subs - 1, people, receiver };
+                let terms = self.terms(self.subs - 1);
+                let deed = Deed::Subscribe { sub: self.subs - 1, people, receiver, terms };
                 if self.kind == StoreKind::Shared {
                     let line = self.step(deed);
                     lines.push(line);
@@ -308,11 +330,29 @@ impl Swarm {
                 let sub = self.random.below(self.subs);
                 self.step(Deed::Unsubscribe(sub))
             }
+            Happening::Remove if self.subs > 0 => {
+                let sub = self.random.below(self.subs);
+                self.step(Deed::Remove(sub))
+            }
+            Happening::Renew if self.subs > 0 => {
+                let sub = self.random.below(self.subs);
+                let terms = self.terms(sub);
+                self.step(Deed::Renew { sub, terms })
+            }
+            Happening::Brink if self.subs > 0 => {
+                self.brink(lines);
+                return;
+            }
             Happening::Replay if self.subs > 0 => {
                 let sub = self.random.below(self.subs);
                 self.step(Deed::Replay(sub))
             }
-            Happening::Move | Happening::Unsubscribe | Happening::Replay => return,
+            Happening::Move
+            | Happening::Unsubscribe
+            | Happening::Remove
+            | Happening::Renew
+            | Happening::Brink
+            | Happening::Replay => return,
             Happening::Restart => {
                 let node = self.random.below(self.nodes);
                 lines.push(self.at_node(node, Deed::Crash));
@@ -388,6 +428,64 @@ impl Swarm {
         lines.extend([line, read(self)]);
         self.now += wait(&mut self.random);
         lines.extend([read(self), self.line(Event::Resume(1)), read(self)]);
+    }
+
+    /// For how long somebody wants a subscription, or wants it again.
+    fn terms(&mut self, sub: usize) -> Terms {
+        if !self.are_mortal || self.random.one_in(6) {
+            return Terms::default();
+        }
+        let minutes = self.random.pick(&[45, 45, 50, 60]);
+        let lasts = SignedDuration::from_mins(minutes);
+        self.ends[sub] = self.now + lasts;
+        let token = self.random.pick(&[None, None, None, Some(10), Some(20), Some(50)]);
+        Terms { lasts: Some(lasts), token: token.map(SignedDuration::from_mins) }
+    }
+
+    /// About the end of a subscription somebody writes and somebody renews or ends it, while others notice the end.
+    fn brink(&mut self, lines: &mut Vec<Line>) {
+        let sub = self.random.below(self.subs);
+        let before = wait(&mut self.random);
+        let end = self.ends[sub];
+        if end == Timestamp::MAX {
+            return;
+        }
+        self.now = self.now.max(end - before);
+        if self.kind == StoreKind::Shared {
+            // Nobody has missed a beat.
+            for _ in 0..2 {
+                lines.extend((0..self.nodes).map(|node| self.at_node(node, Deed::Beat)));
+            }
+        }
+        if self.random.one_in(2) {
+            for node in 0..self.nodes {
+                lines.extend([self.at_node(node, Deed::Look), self.at_node(node, Deed::Pump)]);
+            }
+        }
+        let terms = self.terms(sub);
+        let changed = match self.random.below(4) {
+            0 => self.step(Deed::Unsubscribe(sub)),
+            1 => self.step(Deed::Remove(sub)),
+            _ => self.step(Deed::Renew { sub, terms }),
+        };
+        lines.push(changed);
+        if self.random.one_in(2) {
+            let command = self.habits.say(&mut self.random, self.now);
+            let person = self.anybody();
+            let said = self.step(Deed::Do(person, command));
+            lines.push(said);
+        }
+        self.now += wait(&mut self.random);
+        for node in 0..self.nodes {
+            if self.random.one_in(3) {
+                lines.push(self.at_node(node, Deed::Pump));
+            }
+            lines.push(self.at_node(node, Deed::Plan));
+            if !self.random.one_in(3) {
+                let save = self.step_at(node, Deed::Save);
+                lines.push(save);
+            }
+        }
     }
 
     /// Sooner or later a node that is gone comes back; to one that is there this is nothing.

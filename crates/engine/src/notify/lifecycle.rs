@@ -19,13 +19,15 @@ pub(super) struct LifecycleKey {
     pub(super) at: Timestamp,
 }
 
-/// The key of the instant up to which time has done what it does.
+/// The key of the instant up to which time has done what it does; where shards are shared, the number of one is.
 const FIRED_UNTIL: &[u8] = b"";
 const INSTANT_BYTES: usize = 12;
 
 /// A document of [`DocumentKind::LifecycleEvent`].
 pub(super) enum Kept {
     FiredUntil(Timestamp),
+    /// The same for one shard, where shards are shared.
+    FiredUntilIn(u16, Timestamp),
     Event {
         key: LifecycleKey,
         /// Kept with it when there is no other place where it is.
@@ -60,11 +62,18 @@ pub(super) fn fired_until_document(at: Timestamp) -> Document {
     Document { kind: DocumentKind::LifecycleEvent, key, body }
 }
 
+pub(super) fn fired_until_in_document(shard: u16, at: Timestamp) -> Document {
+    Document { key: shard.to_be_bytes().to_vec(), ..fired_until_document(at) }
+}
+
 impl Kept {
     pub(super) fn from_document(document: &Document) -> Option<Self> {
         let body = document.body.as_deref()?;
         if document.key == FIRED_UNTIL {
             return Some(Self::FiredUntil(read_instant(body)?));
+        }
+        if let Ok(shard) = <[u8; 2]>::try_from(&document.key[..]) {
+            return Some(Self::FiredUntilIn(u16::from_be_bytes(shard), read_instant(body)?));
         }
         let (id, rest) = document.key.split_at_checked(16)?;
         let (event, at) = rest.split_first()?;
@@ -133,6 +142,8 @@ mod tests {
             panic!()
         };
         assert_eq!(read, at(5));
+        let of_shard = Kept::from_document(&fired_until_in_document(700, at(6)));
+        assert!(matches!(of_shard, Some(Kept::FiredUntilIn(700, read)) if read == at(6)));
         let torn = Document { key: vec![1; 20], body: Some(Vec::new()), ..fired_until_document(at(5)) };
         assert!(Kept::from_document(&torn).is_none());
     }

@@ -78,6 +78,38 @@ pub struct DeliverySettings {
     pub first_limit: Duration,
     /// How long any other may take.
     pub retry_limit: Duration,
+    /// How much of everything there may be.
+    pub bounds: Bounds,
+}
+
+/// How much may wait, go at once and be remembered. The names in capitals are what a server has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// [`ITEMS_PER_POST_MAX`].
+    pub items_per_post: usize,
+    /// [`PLANNED_POSTS_MAX`].
+    pub planned_posts: usize,
+    /// [`EVERY_BACKLOG_MAX`].
+    pub backlog: usize,
+    /// [`TARGET_BACKLOG_MAX`].
+    pub target_backlog: usize,
+    /// [`ENDPOINTS_MAX`].
+    pub endpoints: usize,
+    /// [`DELIVERY_LOG_MAX`].
+    pub attempts: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            items_per_post: ITEMS_PER_POST_MAX,
+            planned_posts: PLANNED_POSTS_MAX,
+            backlog: EVERY_BACKLOG_MAX,
+            target_backlog: TARGET_BACKLOG_MAX,
+            endpoints: ENDPOINTS_MAX,
+            attempts: DELIVERY_LOG_MAX,
+        }
+    }
 }
 
 /// As documented, and 1024 POSTs. Source: change-notifications §7.
@@ -90,6 +122,7 @@ impl Default for DeliverySettings {
             posts_max: 1_024,
             first_limit: Duration::from_secs(3),
             retry_limit: Duration::from_secs(10),
+            bounds: Bounds::default(),
         }
     }
 }
@@ -251,6 +284,22 @@ pub struct Progress {
     pub outstanding: usize,
 }
 
+/// How long its queues are: each at most what [`Bounds`] and [`DeliverySettings::posts_max`] say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lengths {
+    /// Changes that wait for the subscription for which most do, or are under way to it. One of each user may be beyond the
+    /// bound, and what is under way.
+    pub backlog: usize,
+    /// Notifications that wait for the URL for which most do. Those of a POST that failed come back beyond the bound.
+    pub target_backlog: usize,
+    /// Endpoints whose health is remembered.
+    pub endpoints: usize,
+    /// Attempts that are remembered.
+    pub attempts: usize,
+    /// POSTs under way.
+    pub posts: usize,
+}
+
 /// How many subscriptions and endpoints stand how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
@@ -362,7 +411,7 @@ impl Notifier {
         ids: Arc<dyn Ids>,
         settings: DeliverySettings,
     ) -> Result<Self, EngineError> {
-        let mut queue = Queue::new(settings);
+        let mut queue = Queue::new(settings, store.shared().is_some());
         let mut following = share::Following::default();
         if let Some(shared) = store.shared() {
             following.seen = shared.documents_seen().await?;
@@ -384,6 +433,8 @@ impl Notifier {
         for document in kept_events {
             match Kept::from_document(&document).ok_or_else(|| damaged("a lifecycle event"))? {
                 Kept::FiredUntil(at) => saved.fired_until = Some(at),
+                // Carried here from a store that had shards.
+                Kept::FiredUntilIn(..) => {}
                 Kept::Event { key, subscription } => {
                     saved.lifecycle.insert(key);
                     events.push((key, subscription));
@@ -469,8 +520,9 @@ impl Notifier {
     /// What to post now.
     pub fn plan(&self) -> Plan {
         let now = self.clock.now();
-        let (posts, next_wake) = self.queue.lock().plan(now);
-        Plan { more: posts.len() == PLANNED_POSTS_MAX, posts, next_wake }
+        let mut queue = self.queue.lock();
+        let (posts, next_wake) = queue.plan(now);
+        Plan { more: posts.len() == queue.settings.bounds.planned_posts, posts, next_wake }
     }
 
     /// Makes a planned POST and takes note of how it went.
@@ -512,10 +564,11 @@ impl Notifier {
     /// # Errors
     /// [`EngineError::Store`]; the next call writes it.
     pub async fn save(&self) -> Result<bool, EngineError> {
-        let mut saved = self.saving.lock().await;
         if let Some(shared) = self.store.shared() {
-            return self.save_shares(shared, &mut saved).await;
+            let has_written = self.save_shares(shared, &mut *self.saving.lock().await).await?;
+            return Ok(self.end_expired().await || has_written);
         }
+        let mut saved = self.saving.lock().await;
         let (read, moved, ended, lifecycle, fired_until, mut documents) = {
             let mut queue = self.queue.lock();
             let (moved, ended) = (std::mem::take(&mut queue.moved), std::mem::take(&mut queue.ended));
@@ -614,6 +667,11 @@ impl Notifier {
             standing.endpoints[state as usize] += 1;
         }
         standing
+    }
+
+    /// How long its queues are, looked for one by one.
+    pub fn lengths(&self) -> Lengths {
+        self.queue.lock().lengths()
     }
 
     /// How a subscription stands.

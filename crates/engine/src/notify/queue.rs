@@ -14,9 +14,8 @@ use super::health::{Admission, Health, State};
 use super::lifecycle::LifecycleKey;
 use super::subscription::SubscriptionEvent;
 use super::{
-    Attempt, Backlog, DELIVERY_LOG_MAX, DeliverySettings, ENDPOINTS_MAX, EVERY_BACKLOG_MAX,
-    ITEMS_PER_POST_MAX, LifecycleEvent, Notice, Outcome, PLANNED_POSTS_MAX, Post, PostId, PostItem,
-    Subscription, SubscriptionId, TARGET_BACKLOG_MAX,
+    Attempt, Backlog, DeliverySettings, Lengths, LifecycleEvent, Notice, Outcome, Post, PostId, PostItem,
+    Subscription, SubscriptionId,
 };
 
 #[derive(Default)]
@@ -45,18 +44,21 @@ pub(super) struct Queue {
     pub(super) moved: BTreeSet<SubscriptionId>,
     /// Subscriptions that ended by time: what is kept of them can go.
     pub(super) ended: Vec<SubscriptionId>,
+    /// In a store that others use too: those of ours that have ended as far as is known here, and up to where each had been
+    /// told everything then. Somebody may have renewed them meanwhile.
+    pub(super) expired: BTreeMap<SubscriptionId, Position>,
+    is_shared: bool,
     /// Lifecycle events that are still to be told, and the subscriptions they are of: those may be gone by then.
     pub(super) lifecycle: BTreeMap<LifecycleKey, Arc<Subscription>>,
     /// Of them, what came or went since it was last kept.
     pub(super) lifecycle_moved: BTreeSet<LifecycleKey>,
     /// Up to here time has done to subscriptions what it does. What it did while nobody looked is done after a restart.
     pub(super) fired_until: Option<Timestamp>,
+    /// In a store that others use too: whom it reminded since that was last kept, and when.
+    pub(super) fired: BTreeMap<SubscriptionId, Timestamp>,
     pub(super) attempts: VecDeque<Attempt>,
     counter: u64,
 }
-
-/// How far back an adopted subscription's reminders are looked for: longer than it takes to take one over.
-const TAKEOVER: Duration = Duration::from_secs(60);
 
 pub(super) struct Feed {
     pub(super) subscription: Arc<Subscription>,
@@ -138,8 +140,18 @@ impl Queue {
         self.endpoints.values().map(Health::state)
     }
 
-    pub(super) fn new(settings: DeliverySettings) -> Self {
-        Self { settings, ..Self::default() }
+    pub(super) fn new(settings: DeliverySettings, is_shared: bool) -> Self {
+        Self { settings, is_shared, ..Self::default() }
+    }
+
+    pub(super) fn lengths(&self) -> Lengths {
+        Lengths {
+            backlog: self.feeds.values().map(Feed::outstanding).max().unwrap_or(0),
+            target_backlog: self.targets.values().map(|target| target.pending.len()).max().unwrap_or(0),
+            endpoints: self.endpoints.len(),
+            attempts: self.attempts.len(),
+            posts: self.posts.len(),
+        }
     }
 
     pub(super) fn insert(
@@ -260,13 +272,13 @@ impl Queue {
         self.schedule(&url);
     }
 
-    /// This process delivers it from now on, what comes after `from`. It is held until [`settle`](Self::settle).
-    pub(super) fn adopt(&mut self, id: SubscriptionId, from: Position, now: Timestamp) {
+    /// This process delivers it from now on, what comes after `from` and what time does to it after `looked_until`. It is held
+    /// until [`settle`](Self::settle).
+    pub(super) fn adopt(&mut self, id: SubscriptionId, from: Position, looked_until: Timestamp) {
         let Some(feed) = self.feeds.get_mut(&id) else { return };
         (feed.is_ours, feed.is_moving, feed.from) = (true, true, from);
         self.moved.insert(id);
-        // A reminder that came up while nobody had it is not left out; twice, it has the same id.
-        self.set_timer(id, now.saturating_sub(TAKEOVER).unwrap_or(now));
+        self.set_timer(id, looked_until);
     }
 
     /// What was held while an adopted subscription was caught up with goes.
@@ -300,6 +312,7 @@ impl Queue {
 
     pub(super) fn remove(&mut self, id: SubscriptionId) -> Option<Arc<Subscription>> {
         let feed = self.feeds.remove(&id)?;
+        self.expired.remove(&id);
         for user in feed.subscription.user_keys() {
             if let Some(ids) = self.by_user.get_mut(&user) {
                 ids.retain(|other| *other != id);
@@ -364,12 +377,16 @@ impl Queue {
             return;
         };
         let is_behind = feed.behind.is_some_and(|behind| position > behind);
-        if feed.subscription.is_expired(now) || is_behind || feed.outstanding.contains(&position) {
+        if is_behind || feed.outstanding.contains(&position) {
+            return;
+        }
+        if feed.subscription.is_expired(now) {
+            self.expire(id, Position(position.0 - 1), now);
             return;
         }
         self.moved.insert(id);
         let is_paused = feed.subscription.is_paused(now);
-        if !newest_only && !is_paused && feed.outstanding.len() >= EVERY_BACKLOG_MAX {
+        if !newest_only && !is_paused && feed.outstanding.len() >= self.settings.bounds.backlog {
             feed.behind = Some(Position(position.0 - 1));
             self.behind.insert(id);
             return;
@@ -401,7 +418,8 @@ impl Queue {
 
     /// Feeds that are behind and have room again, with where each goes on in the log.
     pub(super) fn with_room(&self) -> BTreeMap<SubscriptionId, Position> {
-        let has_room = |feed: &Feed| feed.outstanding.len() <= EVERY_BACKLOG_MAX / 2;
+        let half = self.settings.bounds.backlog / 2;
+        let has_room = |feed: &Feed| feed.outstanding.len() <= half;
         let feeds = self.behind.iter().filter_map(|id| Some((*id, self.feeds.get(id)?)));
         feeds.filter(|(_, feed)| has_room(feed)).filter_map(|(id, feed)| Some((id, feed.behind?))).collect()
     }
@@ -493,7 +511,7 @@ impl Queue {
         self.fire(now);
         let mut posts = Vec::new();
         for (failing, room) in [(0, self.settings.posts_max), (1, self.settings.posts_max.div_ceil(4))] {
-            while posts.len() < PLANNED_POSTS_MAX
+            while posts.len() < self.settings.bounds.planned_posts
                 && self.posts.len() < self.settings.posts_max
                 && (failing == 0 || self.failing_posts < room)
                 && let Some((_, url)) = self.due[failing].first().filter(|(at, _)| *at <= now).cloned()
@@ -510,7 +528,7 @@ impl Queue {
         let target = self.targets.get_mut(url)?;
         let mut items = Vec::new();
         let (mut given_up, mut paused, mut over) = (Vec::new(), Vec::new(), Vec::new());
-        while items.len() < ITEMS_PER_POST_MAX
+        while items.len() < self.settings.bounds.items_per_post
             && let Some((order, mut item)) = target.pop()
         {
             let id = item.subscription.id;
@@ -681,7 +699,8 @@ impl Queue {
         let Some(url) = url.map(|url| Arc::<str>::from(url.as_str())) else { return };
         let settings = self.settings;
         let target = self.targets.entry(Arc::clone(&url)).or_insert_with(|| Target::new(&url, now));
-        if self.endpoints.len() >= ENDPOINTS_MAX {
+        if self.endpoints.len() >= settings.bounds.endpoints && !self.endpoints.contains_key(&target.endpoint)
+        {
             self.endpoints.retain(|_, health| health.state() != State::Healthy);
         }
         let health = self.endpoints.entry(target.endpoint.clone()).or_insert_with(|| Health::new(now));
@@ -694,7 +713,7 @@ impl Queue {
             }
             Admission::Drop => return self.dropped(id, notice, now),
         };
-        if target.pending.len() >= TARGET_BACKLOG_MAX {
+        if target.pending.len() >= settings.bounds.target_backlog {
             return self.dropped(id, notice, now);
         }
         let mut replaced = Vec::new();
@@ -711,7 +730,8 @@ impl Queue {
             self.lifecycle_moved.insert(key);
         }
         target.put(self.counter, item);
-        let overflows = self.feeds.get(&id).is_some_and(|feed| feed.outstanding.len() > EVERY_BACKLOG_MAX);
+        let overflows =
+            self.feeds.get(&id).is_some_and(|feed| feed.outstanding.len() > settings.bounds.backlog);
         if overflows {
             replaced.extend(target.collapse(Some(id)));
         }
@@ -784,17 +804,35 @@ impl Queue {
                 Some((_, SubscriptionEvent::Remind)) if !subscription.is_expired(now) => {
                     let event = LifecycleEvent::ReauthorizationRequired;
                     self.fired_until = self.fired_until.max(Some(now));
+                    if self.is_shared {
+                        self.fired.insert(id, now);
+                    }
                     self.offer(subscription, Notice::Lifecycle { event, at }, now);
                 }
                 Some((_, SubscriptionEvent::Expire)) => {
-                    self.remove(id);
-                    self.ended.push(id);
+                    self.expire(id, self.read, now);
                     continue;
                 }
                 _ => {}
             }
             self.set_timer(id, at);
         }
+    }
+
+    /// One of ours has ended. Where nobody else can have renewed it, it is gone; where somebody can, nothing is told any more
+    /// until that is known. `told`: up to where it has been told everything, if nothing is waiting for it.
+    fn expire(&mut self, id: SubscriptionId, told: Position, now: Timestamp) {
+        if !self.is_shared {
+            self.remove(id);
+            self.ended.push(id);
+            return;
+        }
+        let Some(feed) = self.feeds.get(&id) else { return };
+        // Of one that is being taken up it is not known how far the log was read for it.
+        let told = if feed.is_moving { told.min(feed.from) } else { told };
+        let cursor = feed.cursor(told).unwrap_or(told);
+        self.expired.insert(id, cursor);
+        self.disown(id, now);
     }
 
     fn set_timer(&mut self, id: SubscriptionId, after: Timestamp) {
@@ -838,7 +876,7 @@ impl Queue {
             *entry = (entry.0.min(position), entry.1.max(position), entry.2 + 1);
         }
         for (subscription, (first, last, items)) in of {
-            if self.attempts.len() >= DELIVERY_LOG_MAX {
+            if self.attempts.len() >= self.settings.bounds.attempts {
                 self.attempts.pop_front();
             }
             self.attempts.push_back(Attempt {

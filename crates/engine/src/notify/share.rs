@@ -14,9 +14,9 @@ use presence::Timestamp;
 use store::Leases;
 use store::{Document, DocumentKind, DocumentsSeen, LOG_READ_MAX, LogRead, Position, Shared, StoreError};
 
-use super::lifecycle::{Kept, LifecycleKey};
+use super::lifecycle::{Kept, LifecycleKey, fired_until_in_document};
 use super::queue::Queue;
-use super::{Cursors, Notifier, Saved, Subscription, SubscriptionId, cursor_document};
+use super::{Cursors, Notifier, Saved, SubscribeError, Subscription, SubscriptionId, cursor_document};
 use crate::EngineError;
 
 /// What is known of the other processes.
@@ -31,7 +31,12 @@ pub(super) struct Following {
     taken: BTreeSet<u16>,
     /// Up to where each shard's cursor was kept by this process.
     kept: BTreeMap<u16, Position>,
+    /// How many processes there were when lifecycle events were last looked at: one that goes may have had some to tell.
+    living: u64,
 }
+
+/// Subscriptions of which one call looks whether they have been renewed by others.
+const EXPIRED_PER_SAVE_MAX: usize = 256;
 
 /// Subscriptions that are being taken up. Unless that comes to its end they are not ours: nobody would read the rest of what
 /// they have not been told.
@@ -85,11 +90,13 @@ impl Notifier {
                 (Some(subscription), Some(feed))
                     if *feed.subscription != subscription && feed.is_active() =>
                 {
+                    let is_renewed = !subscription.is_expired(now);
                     queue.replace(subscription, now);
+                    is_new |= is_renewed && queue.expired.remove(&id).is_some();
                 }
                 (None, Some(_)) if document.body.is_some() => {}
                 (None, Some(feed)) if feed.is_active() => {
-                    let is_ours = feed.is_ours;
+                    let is_ours = feed.is_ours || queue.expired.contains_key(&id);
                     queue.remove(id);
                     if is_ours {
                         // A cursor that was kept meanwhile goes too.
@@ -104,6 +111,9 @@ impl Notifier {
         drop(queue);
         // Whoever has its shard takes it up.
         following.is_new |= is_new;
+        if is_new {
+            self.changed.notify_one();
+        }
         Ok(())
     }
 
@@ -114,10 +124,11 @@ impl Notifier {
         if *shared.documents_changed().borrow() > seen {
             self.fresh().await?;
         }
-        let leases = shared.leases().borrow().clone();
+        let (leases, living) = (shared.leases().borrow().clone(), shared.living());
         {
             let following = self.following.lock().await;
-            if following.leases.as_ref() == Some(&leases) && !following.is_new {
+            let is_same = following.leases.as_ref() == Some(&leases) && following.living == living;
+            if is_same && !following.is_new {
                 return Ok(());
             }
         }
@@ -144,8 +155,13 @@ impl Notifier {
             for id in lost {
                 queue.disown(id, now);
             }
+            // Whoever has them now finds out.
+            queue.expired.retain(|id, _| stays(shard(id)));
+            // What came up here although the shard was never ours is still told here: whoever has that does not know of it.
+            let had = |shard: u16| before.as_ref().is_some_and(|before| before.has(shard));
+            let of = |key: &&LifecycleKey| shard(&key.subscription);
             let gone: Vec<LifecycleKey> =
-                queue.lifecycle.keys().filter(|key| !stays(shard(&key.subscription))).copied().collect();
+                queue.lifecycle.keys().filter(|key| had(of(key)) && !stays(of(key))).copied().collect();
             for key in gone {
                 queue.let_go(key);
                 saved.lifecycle.remove(&key);
@@ -154,6 +170,7 @@ impl Notifier {
                 .feeds
                 .iter()
                 .filter(|(id, feed)| !feed.is_ours && feed.is_active() && leases.has(shard(id)))
+                .filter(|(id, _)| !queue.expired.contains_key(id))
                 .map(|(id, feed)| (*id, feed.subscription.created_after))
                 .collect();
             // In order, so that the same history plans the same POSTs.
@@ -161,36 +178,44 @@ impl Notifier {
             (gained, queue.read)
         };
         following.kept.retain(|shard, _| stays(*shard));
-        following.taken.retain(|shard| stays(*shard));
+        // Whoever has gone may have had some to tell of shards that are ours.
+        let is_same_fleet = following.living == living;
+        following.taken.retain(|shard| stays(*shard) && is_same_fleet);
+        let are_events_new = leases.held().any(|shard| !following.taken.contains(&shard));
+        let events = match are_events_new || !gained.is_empty() {
+            true => self.store.documents(DocumentKind::LifecycleEvent).await?,
+            false => Vec::new(),
+        };
+        let events: Vec<Kept> = events.iter().filter_map(Kept::from_document).collect();
         if !gained.is_empty() {
             // Unless it comes to its end it is as if none had come: the next call begins anew, at the same cursors.
             let mut half = HalfTakenUp { queue: &self.queue, gained: &gained, now };
-            self.take_up(shared, &gained, read, &mut saved).await?;
+            self.take_up(shared, &gained, read, &events, &mut saved).await?;
             half.gained = &[];
         }
-        if leases.held().any(|shard| !following.taken.contains(&shard)) {
-            self.take_up_events(shared, &leases, &mut following.taken, &mut saved).await?;
+        if are_events_new {
+            self.take_up_events(shared, &leases, events, &mut following.taken, &mut saved);
         }
         // One that has come meanwhile is noted when this lock is free.
-        (following.leases, following.is_new) = (Some(leases), false);
+        (following.leases, following.is_new, following.living) = (Some(leases), false, living);
         Ok(())
     }
 
     /// Takes up the lifecycle events of shards that have come.
-    async fn take_up_events(
+    fn take_up_events(
         &self,
         shared: &dyn Shared,
         leases: &Leases,
+        events: Vec<Kept>,
         taken: &mut BTreeSet<u16>,
         saved: &mut Saved,
-    ) -> Result<(), StoreError> {
-        let documents = self.store.documents(DocumentKind::LifecycleEvent).await?;
+    ) {
         let now = self.clock.now();
         let mut queue = self.queue.lock();
-        for document in documents {
-            let Some(Kept::Event { key, subscription }) = Kept::from_document(&document) else { continue };
+        for event in events {
+            let Kept::Event { key, subscription } = event else { continue };
             let shard = shared.shard_of(DocumentKind::Subscription, key.subscription.0.as_bytes());
-            if !leases.has(shard) || taken.contains(&shard) {
+            if !leases.has(shard) || taken.contains(&shard) || queue.lifecycle.contains_key(&key) {
                 continue;
             }
             saved.lifecycle.insert(key);
@@ -203,6 +228,44 @@ impl Notifier {
             }
         }
         taken.extend(leases.held());
+    }
+
+    /// Ends for good what has ended by time here, unless another process has renewed it meanwhile. Answers whether there was
+    /// any. What it could not end now is told nothing, and the next call ends it.
+    pub(super) async fn end_expired(&self) -> bool {
+        let expired: Vec<_> = self.queue.lock().expired.keys().copied().take(EXPIRED_PER_SAVE_MAX).collect();
+        for id in &expired {
+            if self.one_by_one(*id, self.end_expired_alone(*id)).await.is_err() {
+                break;
+            }
+        }
+        let living = self.following.lock().await.living;
+        if self.store.shared().is_some_and(|shared| shared.living() != living) {
+            self.changed.notify_one();
+        }
+        !expired.is_empty()
+    }
+
+    async fn end_expired_alone(&self, id: SubscriptionId) -> Result<(), SubscribeError> {
+        let Some(shared) = self.store.shared() else { return Ok(()) };
+        self.fresh().await?;
+        let leases = self.following.lock().await.leases.clone().unwrap_or_default();
+        let shard = shared.shard_of(DocumentKind::Subscription, id.0.as_bytes());
+        let Some(token) = leases.token(shard) else { return Ok(()) };
+        // Under the same lock as the cursors: one that is written later would stay for good.
+        let mut saved = self.saving.lock().await;
+        if !self.queue.lock().expired.contains_key(&id) {
+            return Ok(());
+        }
+        let cursor = cursor_document(id.0.as_bytes(), None);
+        let documents = vec![Document { kind: DocumentKind::Subscription, ..cursor.clone() }, cursor];
+        match shared.put_documents_under(shard, token, documents).await {
+            // Somebody else has it by now, and finds out.
+            Err(StoreError::Conflict) => return Ok(()),
+            outcome => outcome?,
+        }
+        saved.lagging.remove(&id);
+        self.queue.lock().remove(id);
         Ok(())
     }
 
@@ -211,6 +274,7 @@ impl Notifier {
         shared: &dyn Shared,
         gained: &[(SubscriptionId, Position)],
         read: Position,
+        events: &[Kept],
         saved: &mut Saved,
     ) -> Result<(), StoreError> {
         let cursors = Cursors::read(self.store.as_ref()).await?;
@@ -224,7 +288,13 @@ impl Notifier {
         {
             let mut queue = self.queue.lock();
             for (id, from) in &from {
-                queue.adopt(*id, *from, now);
+                // A reminder that came up while nobody had it is not left out; twice, it has the same id.
+                let shard = shared.shard_of(DocumentKind::Subscription, id.0.as_bytes());
+                let fired = events.iter().filter_map(|event| match event {
+                    Kept::FiredUntilIn(of, at) if *of == shard => Some(*at),
+                    _ => None,
+                });
+                queue.adopt(*id, *from, fired.max().unwrap_or(Timestamp::MIN).min(now));
             }
         }
         saved.lagging.extend(cursors.own.keys());
@@ -287,7 +357,7 @@ impl Notifier {
         let mut of_shard: BTreeMap<u16, Vec<Document>> = BTreeMap::new();
         // Events that were told here although somebody else has their shard: whoever asked for an end was served here.
         let mut of_others = Vec::new();
-        let (read, moved, ended, lifecycle) = {
+        let (read, moved, ended, expired, fired, lifecycle) = {
             let mut queue = self.queue.lock();
             let (moved, ended) = (std::mem::take(&mut queue.moved), std::mem::take(&mut queue.ended));
             let lifecycle = std::mem::take(&mut queue.lifecycle_moved);
@@ -312,8 +382,22 @@ impl Notifier {
                     of_shard.entry(shard(id)).or_default().push(cursor_document(id.0.as_bytes(), cursor));
                 }
             }
-            (read, moved, ended, lifecycle)
+            // Whoever goes on with one that was renewed by others begins where it stopped here.
+            let expired = queue.expired.clone();
+            let fired = std::mem::take(&mut queue.fired);
+            (read, moved, ended, expired, fired, lifecycle)
         };
+        let mut fired_in: BTreeMap<u16, Timestamp> = BTreeMap::new();
+        for (id, at) in &fired {
+            let latest = fired_in.entry(shard(id)).or_insert(*at);
+            *latest = at.max(latest).to_owned();
+        }
+        for (shard, at) in fired_in {
+            of_shard.entry(shard).or_default().push(fired_until_in_document(shard, at));
+        }
+        for (id, cursor) in &expired {
+            of_shard.entry(shard(id)).or_default().push(cursor_document(id.0.as_bytes(), Some(*cursor)));
+        }
         for id in &ended {
             let documents = of_shard.entry(shard(id)).or_default();
             let cursor = cursor_document(id.0.as_bytes(), None);
@@ -376,6 +460,9 @@ impl Notifier {
             queue.moved.extend(moved);
             queue.ended.extend(ended);
             queue.lifecycle_moved.extend(lifecycle);
+            for (id, at) in fired {
+                queue.fired.entry(id).or_insert(at);
+            }
         }
         outcome
     }

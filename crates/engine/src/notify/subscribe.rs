@@ -88,7 +88,7 @@ impl Notifier {
     }
 
     /// Of those who change a subscription at once, through any process, each sees what those before it have made of it.
-    async fn one_by_one<T>(
+    pub(super) async fn one_by_one<T>(
         &self,
         id: SubscriptionId,
         change: impl Future<Output = Result<T, SubscribeError>>,
@@ -247,11 +247,19 @@ impl Notifier {
         subscription.authorized_at = self.clock.now();
         self.store.put_documents(vec![subscription.to_document()]).await?;
         let now = self.clock.now();
-        let renewed = {
+        let (renewed, is_revived) = {
             let mut queue = self.queue.lock();
             queue.replace(subscription, now);
-            queue.feeds.get(&id).map(|feed| Arc::clone(&feed.subscription))
+            if !queue.feeds.contains_key(&id) {
+                // It has ended while this was being kept, and is told to have: it must not come back with a restart.
+                queue.ended.push(id);
+            }
+            let is_revived = queue.expired.remove(&id).is_some();
+            (queue.feeds.get(&id).map(|feed| Arc::clone(&feed.subscription)), is_revived)
         };
+        if is_revived {
+            self.following.lock().await.is_new = true;
+        }
         self.changed.notify_one();
         renewed.ok_or(SubscribeError::NotFound)
     }
@@ -363,7 +371,8 @@ impl Notifier {
         self.store.put_documents(documents).await?;
         saved.lagging.remove(&id);
         saved.lifecycle.extend(told);
-        self.queue.lock().remove(id).ok_or(SubscribeError::NotFound)
+        // It may have been heard of already, from the store.
+        Ok(self.queue.lock().remove(id).unwrap_or(subscription))
     }
 }
 

@@ -1,13 +1,12 @@
 //! The end of every run: faults end, everybody comes back, and all is held against the model.
 
-use engine::notify::DELIVERY_LOG_MAX;
 use jiff::SignedDuration;
 use store::leases::{BEAT, LEASE};
 
 use super::{NODES_MAX, World};
-use crate::check::{self, OUTSTANDING_MAX, Violation};
+use crate::check::{self, Violation};
 use crate::line::{Answer, Deed, DiskWill};
-use crate::receivers;
+use crate::receivers::{REMINDERS, SubState};
 use crate::shares::SHARDS;
 
 /// How far time goes on at once when everything is calm: further than any retry.
@@ -52,6 +51,7 @@ impl World {
                 ));
             }
         }
+        let (mut clocks, mut has_checked) = (Vec::new(), false);
         for place in 0..CALM_STEPS {
             if place > 0 {
                 self.wire.set_now(self.wire.now() + CALM_STEP);
@@ -62,6 +62,16 @@ impl World {
                 self.go_on()?;
             }
             while self.deliver()? {}
+            if place == 0 {
+                self.expect_reminders();
+                clocks = self.clocks();
+            }
+            // Whatever waited to be tried again has been, and not all have ended meanwhile: some clocks stand until they are right.
+            let mut both = self.clocks().into_iter().zip(&clocks);
+            if !has_checked && both.all(|(now, then)| now.duration_since(*then) >= CALM_STEP) {
+                has_checked = true;
+                self.check_told()?;
+            }
         }
         // The slowest clock decides what has been noticed.
         let clocks = self.nodes.iter().filter_map(|node| node.up.as_ref()).map(|up| up.clock.peek());
@@ -70,7 +80,36 @@ impl World {
         let (stored, log) =
             self.keeper.everything().map_err(|what| Violation::new("what is kept can be read", what))?;
         check::kept(&self.keeper.people, &stored, &log, now)?;
-        check::told(&self.receivers, &log, self.every)
+        check::told(&self.receivers, &log, self.every, self.latest_clock())?;
+        check::reminded(&self.receivers)
+    }
+
+    fn clocks(&self) -> Vec<presence::Timestamp> {
+        self.nodes.iter().filter_map(|node| node.up.as_ref()).map(|up| up.clock.peek()).collect()
+    }
+
+    fn check_told(&mut self) -> Result<(), Violation> {
+        self.pass_time();
+        self.keeper.make_safe();
+        let (_, log) =
+            self.keeper.everything().map_err(|what| Violation::new("what is kept can be read", what))?;
+        check::told(&self.receivers, &log, self.every, self.latest_clock())?;
+        check::removed(&self.receivers)
+    }
+
+    /// Which subscriptions are to be reminded of their end from now on, since nothing more is asked.
+    fn expect_reminders(&mut self) {
+        self.pass_time();
+        let now = self.latest_clock();
+        let until = self.wire.now() + CALM_STEP * (CALM_STEPS as i32 - 1);
+        for known in self.receivers.subs.values_mut() {
+            let (Some(expiry), Some(token)) = (known.expiry.certain(), known.token.certain()) else {
+                continue;
+            };
+            let end = expiry.min(token);
+            let is_there = known.state == SubState::There && !known.may_be_over && end < until;
+            known.reminder = end.checked_sub(REMINDERS[0]).ok().filter(|at| is_there && *at > now);
+        }
     }
 
     /// Nodes that share a store take their leases, as they do within seconds, and each shard is somebody's.
@@ -118,15 +157,10 @@ impl World {
         for node in 0..NODES_MAX {
             self.act(node, &Deed::Save, &[])?;
             self.go_on()?;
-            let Some(notifier) = self.nodes[node].up.as_ref().and_then(|up| up.notifier.as_ref()) else {
+            let Some(notifier) = self.nodes[node].up.as_ref().and_then(|up| up.notifier.clone()) else {
                 continue;
             };
-            check::bounded("the delivery log", notifier.attempts(None, usize::MAX).len(), DELIVERY_LOG_MAX)?;
-            for sub in self.receivers.subs.keys() {
-                let waiting =
-                    notifier.progress(receivers::id(*sub)).map_or(0, |progress| progress.outstanding);
-                check::bounded("what waits for a subscription", waiting, OUTSTANDING_MAX)?;
-            }
+            self.are_queues_bounded(&notifier)?;
         }
         Ok(had_any)
     }

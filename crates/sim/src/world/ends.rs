@@ -27,6 +27,10 @@ impl World {
         let failed = |error: &dyn std::fmt::Display| {
             Err(Violation::new("nothing fails without a fault", format!("{name}: {error}")))
         };
+        if step.was_over && matches!(done, Done::Renewed(Ok(())) | Done::Ended(Ok(()))) {
+            let what = format!("{name} was done");
+            return Err(Violation::new("a subscription that has ended is not there", what));
+        }
         match done {
             Done::Started(outcome) => {
                 self.nodes[step.node].is_starting = false;
@@ -96,6 +100,8 @@ impl World {
                 match outcome {
                     Ok(created) => {
                         known.created_after = created.created_after;
+                        known.expiry.acknowledge(step.id, self.next_step);
+                        known.token.acknowledge(step.id, self.next_step);
                         if known.ends == 0 {
                             known.state = SubState::There;
                         }
@@ -110,12 +116,18 @@ impl World {
                     Err(SubscribeError::Store(_)) if is_excused => Ok(()),
                     Err(error) if is_waiting(&error) => Ok(()),
                     // Ended by somebody before its maker knew that it was there.
-                    Err(SubscribeError::NotFound) if known.ends > 0 => Ok(()),
+                    Err(SubscribeError::NotFound) if known.ends > 0 || known.may_be_over => Ok(()),
                     Err(error) => failed(&error),
                 }
             }
             Done::Renewed(outcome) => match outcome {
                 Ok(()) => {
+                    if let Deed::Move { sub, .. } | Deed::Renew { sub, .. } = step.deed
+                        && let Some(known) = self.receivers.subs.get_mut(&sub)
+                    {
+                        known.expiry.acknowledge(step.id, self.next_step);
+                        known.token.acknowledge(step.id, self.next_step);
+                    }
                     if let Deed::Move { sub, receiver } = step.deed
                         && let Some(known) = self.receivers.subs.get_mut(&sub)
                     {
@@ -136,10 +148,13 @@ impl World {
                 Err(error) => failed(&error),
             },
             Done::Ended(outcome) => {
-                let Deed::Unsubscribe(sub) = step.deed else { return Ok(()) };
+                let (Deed::Unsubscribe(sub) | Deed::Remove(sub)) = step.deed else { return Ok(()) };
                 let Some(known) = self.receivers.subs.get_mut(&sub) else { return Ok(()) };
                 match outcome {
-                    Ok(()) => known.state = SubState::Gone,
+                    Ok(()) => {
+                        known.state = SubState::Gone;
+                        known.is_removed |= matches!(step.deed, Deed::Remove(_));
+                    }
                     Err(SubscribeError::Store(_)) if is_excused => {}
                     Err(error) if is_waiting(&error) => {}
                     Err(SubscribeError::NotFound) => {}
@@ -152,9 +167,11 @@ impl World {
 
     /// Only a subscription that is gone, or may be, is not found; or one whose making had not ended when this began.
     fn is_not_found(&self, step: &Step) -> Result<(), Violation> {
-        let (Deed::Move { sub, .. } | Deed::Replay(sub)) = step.deed else { return Ok(()) };
+        let (Deed::Move { sub, .. } | Deed::Renew { sub, .. } | Deed::Replay(sub)) = step.deed else {
+            return Ok(());
+        };
         match self.receivers.subs.get(&sub) {
-            Some(known) if step.was_there && known.state == SubState::There => {
+            Some(known) if step.was_there && known.state == SubState::There && !known.may_be_over => {
                 let what = format!("n{} {}: not found", step.node + 1, step.deed);
                 Err(Violation::new("no acknowledged subscription is lost", what))
             }

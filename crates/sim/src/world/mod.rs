@@ -6,27 +6,42 @@
 mod calm;
 mod ends;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use engine::SeededIds;
-use engine::notify::{Outcome, PLANNED_POSTS_MAX, Post, PostId, SubscriptionId};
+use engine::notify::{
+    DeliverySettings, Lengths, LifecycleEvent, Notice, Notifier, Outcome, Post, PostId, Renewal,
+    SubscriptionId,
+};
 use futures_util::task::noop_waker_ref;
 use jiff::SignedDuration;
 use presence::Timestamp;
-use store::{Document, DocumentKind, Position, StoreError};
+use store::{Document, DocumentChanges, DocumentKind, Position, StoreError};
 
 use crate::bug::Bug;
 use crate::check::{self, Violation};
 use crate::keeper::{Finished, Keeper, Then, Work};
-use crate::line::{Answer, Deed, DiskWill, Event, Fate, FateKind, Line, StoreKind};
+use crate::line::{Answer, Deed, DiskWill, Event, Fate, FateKind, Line, PEOPLE, StoreKind, Terms};
 use crate::model::{Person, Said};
 use crate::node::{self, Up};
-use crate::receivers::{self, Receivers, Sub, SubState};
+use crate::receivers::{self, Promise, Receivers, Sub, SubState};
 use crate::shares::{self, Shares};
 use crate::timeline::Instant;
 use crate::wire::{Call, Link, Op, Reply, StepId, Wire};
+
+/// The bounds of queues, as a [`Report`] names those that were reached.
+pub const BOUNDS: [&str; 7] = [
+    "POSTs of one plan",
+    "items of one POST",
+    "changes that wait for a subscription",
+    "notifications that wait for a URL",
+    "endpoints",
+    "the delivery log",
+    "POSTs under way",
+];
 
 /// How many nodes there can be.
 pub(crate) const NODES_MAX: usize = 3;
@@ -48,6 +63,8 @@ pub struct Report {
     pub commits: usize,
     /// Notifications that were taken, duplicates included.
     pub told: usize,
+    /// The bounds of queues that were reached.
+    pub reached: BTreeSet<&'static str>,
     /// What was broken, if anything.
     pub violation: Option<Violation>,
 }
@@ -57,6 +74,7 @@ pub(crate) struct World {
     keeper: Keeper,
     bug: Option<Bug>,
     every: bool,
+    settings: DeliverySettings,
     ids: Arc<SeededIds>,
     nodes: Vec<Node>,
     lives: usize,
@@ -104,6 +122,8 @@ struct Step {
     failovers: usize,
     /// Whether the owner of the subscription it is about, if it is about one, had been told already that it is there.
     was_there: bool,
+    /// Whether that had ended, by the clock of its node, whatever was made of it.
+    was_over: bool,
     /// What was known when it last read records, and when that was.
     seen: Vec<(usize, Arc<Person>)>,
     seen_at: usize,
@@ -148,11 +168,13 @@ pub(crate) fn play(lines: &[Line], bug: Option<Bug>, is_traced: bool) -> Report 
 impl World {
     fn new(lines: &[Line], bug: Option<Bug>, is_traced: bool) -> Self {
         let wire = Arc::new(Wire::new(crate::timeline::BASE));
-        let (mut kind, mut every) = (StoreKind::Memory, true);
+        let (mut kind, mut every, mut is_small, mut give_up) = (StoreKind::Memory, true, false, None);
         for line in lines {
             match line.event {
                 Event::Store(chosen) => kind = chosen,
                 Event::Backlog { every: chosen } => every = chosen,
+                Event::SmallBounds => is_small = true,
+                Event::GiveUp(after) => give_up = Some(after),
                 _ => {}
             }
         }
@@ -161,6 +183,7 @@ impl World {
             wire,
             bug,
             every,
+            settings: node::settings(every, is_small, give_up),
             ids: Arc::default(),
             nodes: vec![Node::default(); NODES_MAX],
             lives: 0,
@@ -169,7 +192,7 @@ impl World {
             next_step: 0,
             held: Vec::new(),
             under_way: Vec::new(),
-            receivers: Receivers::default(),
+            receivers: Receivers { may_miss: is_small || give_up.is_some(), ..Receivers::default() },
             reads: Vec::new(),
             tide: 0,
             is_disk_faulty: false,
@@ -195,7 +218,7 @@ impl World {
             self.report.events.push(line.to_string());
         }
         match &line.event {
-            Event::Store(_) | Event::Backlog { .. } => {}
+            Event::Store(_) | Event::Backlog { .. } | Event::SmallBounds | Event::GiveUp(_) => {}
             Event::Failover => self.fail_over(),
             Event::EngineClock(ahead) => {
                 self.is_engine_clock_moved = true;
@@ -277,7 +300,7 @@ impl World {
                     Deed::Pump => node::pump(notifier),
                     Deed::Save => node::save(notifier),
                     Deed::Plan => return self.plan(node),
-                    Deed::Subscribe { sub, people, receiver } => {
+                    Deed::Subscribe { sub, people, receiver, terms } => {
                         if self.receivers.subs.contains_key(sub) {
                             return Ok(());
                         }
@@ -289,15 +312,52 @@ impl World {
                             created_after: Position(0),
                             taken: Vec::new(),
                             is_missed: false,
+                            expiry: Promise::default(),
+                            token: Promise::default(),
+                            may_be_over: false,
+                            may_have_paused: false,
+                            removals: 0,
+                            is_removed: false,
+                            events: BTreeSet::new(),
+                            reminder: None,
                         };
                         self.receivers.subs.insert(*sub, new);
                         let now = up.clock.peek();
-                        node::create(notifier, receivers::subscription(*sub, people, *receiver, now))
+                        let (ends, token) = self.agree(*sub, now, *terms, true);
+                        let ends = ends.unwrap_or(Timestamp::MAX);
+                        node::create(
+                            notifier,
+                            receivers::subscription(*sub, people, *receiver, now, (ends, token)),
+                        )
+                    }
+                    Deed::Renew { sub, terms } => {
+                        let (sub, now) = (*sub, up.clock.peek());
+                        if !self.receivers.subs.contains_key(&sub) {
+                            return Ok(());
+                        }
+                        let (expires_at, token_expires_at) = self.agree(sub, now, *terms, false);
+                        node::renew(
+                            notifier,
+                            sub,
+                            Renewal { expires_at, token_expires_at, ..Renewal::default() },
+                        )
                     }
                     Deed::Move { sub, receiver } => {
                         let Some(known) = self.receivers.subs.get_mut(sub) else { return Ok(()) };
                         known.receivers.push(*receiver);
-                        node::renew(notifier, *sub, receivers::url(*receiver))
+                        let (_, token_expires_at) =
+                            self.agree(*sub, up.clock.peek(), Terms::default(), false);
+                        let notification_url = Some(receivers::url(*receiver));
+                        let renewal = Renewal { notification_url, token_expires_at, ..Renewal::default() };
+                        node::renew(notifier, *sub, renewal)
+                    }
+                    Deed::Remove(sub) => {
+                        let Some(known) = self.receivers.subs.get_mut(sub) else { return Ok(()) };
+                        (known.ends, known.removals) = (known.ends + 1, known.removals + 1);
+                        if known.state == SubState::There {
+                            known.state = SubState::Unsure;
+                        }
+                        node::remove(notifier, *sub)
                     }
                     Deed::Unsubscribe(sub) => {
                         let Some(known) = self.receivers.subs.get_mut(sub) else { return Ok(()) };
@@ -316,6 +376,47 @@ impl World {
         Ok(())
     }
 
+    /// Takes note of until when a subscription is wanted by the next step, and authorized; says both. What is not said stays,
+    /// or of a new one lasts for good.
+    fn agree(
+        &mut self,
+        sub: usize,
+        now: Timestamp,
+        terms: Terms,
+        is_new: bool,
+    ) -> (Option<Timestamp>, Timestamp) {
+        let step = self.next_step + 1;
+        let until = |lasts: Option<SignedDuration>| {
+            lasts.map_or(Timestamp::MAX, |lasts| now.saturating_add(lasts).unwrap_or(Timestamp::MAX))
+        };
+        let ends = terms.lasts.map(|lasts| until(Some(lasts))).or(is_new.then_some(Timestamp::MAX));
+        let token = until(terms.token);
+        if let Some(known) = self.receivers.subs.get_mut(&sub) {
+            known.token.want(token, step);
+            ends.into_iter().for_each(|ends| known.expiry.want(ends, step));
+        }
+        match self.bug {
+            Some(Bug::EndUnheeded) => (ends.map(|_| Timestamp::MAX), token),
+            Some(Bug::PauseUnheeded) => (ends, Timestamp::MAX),
+            _ => (ends, token),
+        }
+    }
+
+    /// The latest that any node's clock shows.
+    fn latest_clock(&self) -> Timestamp {
+        let clocks = self.nodes.iter().filter_map(|node| node.up.as_ref()).map(|up| up.clock.peek());
+        clocks.max().unwrap_or_else(|| self.wire.now())
+    }
+
+    /// Takes note of what time may have done to subscriptions.
+    fn pass_time(&mut self) {
+        let now = self.latest_clock();
+        for known in self.receivers.subs.values_mut() {
+            known.may_be_over |= known.expiry.earliest() <= now;
+            known.may_have_paused |= known.token.earliest() <= now;
+        }
+    }
+
     fn is_at_it(&self, node: usize, deed: &Deed) -> bool {
         self.steps.iter().any(|step| step.node == node && step.deed == *deed)
     }
@@ -323,9 +424,16 @@ impl World {
     fn begin(&mut self, node: usize, deed: &Deed, work: node::Work, fates: &[Fate]) {
         self.next_step += 1;
         let subscription = match deed {
-            Deed::Move { sub, .. } | Deed::Replay(sub) => self.receivers.subs.get(sub),
+            Deed::Move { sub, .. }
+            | Deed::Renew { sub, .. }
+            | Deed::Replay(sub)
+            | Deed::Unsubscribe(sub)
+            | Deed::Remove(sub) => self.receivers.subs.get(sub),
             _ => None,
         };
+        let clock = self.nodes[node].up.as_ref().map_or(Timestamp::MIN, |up| up.clock.peek());
+        // Of all that was ever wanted but by this step itself.
+        let was_over = subscription.is_some_and(|sub| sub.expiry.latest_before(self.next_step) <= clock);
         self.steps.push(Step {
             id: self.next_step,
             node,
@@ -335,6 +443,7 @@ impl World {
             is_disturbed: false,
             failovers: self.failovers,
             was_there: subscription.is_some_and(|sub| sub.state == SubState::There),
+            was_over,
             seen: Vec::new(),
             seen_at: 0,
         });
@@ -361,7 +470,10 @@ impl World {
         // Where they share the store, all of them deliver.
         let delivers = (self.delivers.is_none() || shares.is_some()).then(|| {
             self.delivers = Some(self.lives);
-            node::settings(self.every)
+            match self.bug {
+                Some(Bug::BoundsUnheeded) => node::settings(self.every, false, None),
+                _ => self.settings,
+            }
         });
         let work = node::start(Link { wire, shares }, self.ids.clone(), self.nodes[node].ahead, delivers);
         self.begin(node, &Deed::Start, work, fates);
@@ -440,7 +552,13 @@ impl World {
         let Some(notifier) = up.notifier.clone() else { return Ok(()) };
         let life = self.nodes[node].life;
         let posts = notifier.plan().posts;
-        check::bounded("POSTs of one plan", posts.len(), PLANNED_POSTS_MAX)?;
+        let bounds = self.settings.bounds;
+        self.bounded(BOUNDS[0], posts.len(), bounds.planned_posts, 0)?;
+        self.are_queues_bounded(&notifier)?;
+        let now = self.nodes[node].up.as_ref().map_or(Timestamp::MIN, |up| up.clock.peek());
+        for post in &posts {
+            self.bounded(BOUNDS[1], post.items.len(), bounds.items_per_post, 0)?;
+        }
         // Another node may have been told of an end that is not known here yet.
         let has_heard = !self.keeper.is_shared() || self.is_calm;
         for post in posts {
@@ -451,7 +569,7 @@ impl World {
                     .map(|item| format!("{:?}", item.notice.position().unwrap_or_default().0));
                 format!("  n{} posts {} to {}", node + 1, items.collect::<Vec<_>>().join(","), post.url)
             });
-            self.receivers.planned(&post, has_heard)?;
+            self.receivers.planned(&post, bounds.items_per_post, has_heard, now)?;
             let is_second = |other: &UnderWay| other.life == life && other.post.url == post.url;
             if self.under_way.iter().any(is_second) && self.bug != Some(Bug::MarkedBeforeSent) {
                 return Err(Violation::new("one POST at a time to one URL", post.url.to_string()));
@@ -459,9 +577,47 @@ impl World {
             if self.bug == Some(Bug::MarkedBeforeSent) {
                 notifier.finish(post.id, &Outcome::Delivered { status: 200 }, Duration::ZERO);
             }
+            let post = self.spoil_post(post);
             self.under_way.push(UnderWay { life, node, post });
         }
         Ok(())
+    }
+
+    /// What the mistakes of `bug.rs` do to a POST.
+    fn spoil_post(&self, mut post: Post) -> Post {
+        let lost = match self.bug {
+            Some(Bug::ReminderLost) => LifecycleEvent::ReauthorizationRequired,
+            Some(Bug::MissedUntold) => LifecycleEvent::Missed,
+            _ => return post,
+        };
+        post.items.retain(|item| !matches!(item.notice, Notice::Lifecycle { event, .. } if event == lost));
+        post
+    }
+
+    /// A queue is within its bound, or beyond it by no more than it may; it is noted when it is full.
+    fn bounded(
+        &mut self,
+        what: &'static str,
+        length: usize,
+        bound: usize,
+        beyond: usize,
+    ) -> Result<(), Violation> {
+        if length >= bound {
+            self.report.reached.insert(what);
+        }
+        check::bounded(what, length, bound + beyond)
+    }
+
+    fn are_queues_bounded(&mut self, notifier: &Notifier) -> Result<(), Violation> {
+        let Lengths { backlog, target_backlog, endpoints, attempts, posts } = notifier.lengths();
+        let DeliverySettings { bounds, posts_max, .. } = self.settings;
+        // What is under way is let go of when it is answered.
+        let under_way = bounds.items_per_post;
+        self.bounded(BOUNDS[2], backlog, bounds.backlog, PEOPLE.len() + under_way)?;
+        self.bounded(BOUNDS[3], target_backlog, bounds.target_backlog, under_way)?;
+        self.bounded(BOUNDS[4], endpoints, bounds.endpoints, 0)?;
+        self.bounded(BOUNDS[5], attempts, bounds.attempts, 0)?;
+        self.bounded(BOUNDS[6], posts, posts_max, 0)
     }
 
     fn answer(&mut self, place: usize, answer: Answer) -> Result<(), Violation> {
@@ -498,6 +654,7 @@ impl World {
 
     /// Everything that can go on does.
     fn go_on(&mut self) -> Result<(), Violation> {
+        self.pass_time();
         for _ in 0..ROUNDS_MAX {
             let mut has_moved = false;
             let mut place = 0;
@@ -566,8 +723,8 @@ impl World {
     /// A call leaves its node.
     fn route(&mut self, call: Call) {
         let Some(step) = self.steps.iter_mut().find(|step| step.id == call.step) else { return };
-        let node = step.node;
-        let said = match &step.deed {
+        let (node, deed) = (step.node, step.deed.clone());
+        let said = match &deed {
             Deed::Do(_, command) => Some(Said::Command(command.clone())),
             Deed::Tick | Deed::Ticker => Some(Said::Settle),
             Deed::Forget(_) => Some(Said::Forget),
@@ -603,6 +760,10 @@ impl World {
                 return;
             }
         };
+        if let Some(reply) = self.spoil_call(&deed, &call.op) {
+            let _ = call.reply.send(Ok(reply));
+            return;
+        }
         if let (Some(Bug::AnsweredBeforeKept), Op::Commit(commit)) = (self.bug, &call.op) {
             let version = store::Version(commit.expected.0 + 1);
             let (reply, _) = tokio::sync::oneshot::channel();
@@ -612,6 +773,18 @@ impl World {
             return;
         }
         self.keeper.send(Work { call, node, said, then });
+    }
+
+    /// The mistakes of `bug.rs` by which a call is answered that was never made.
+    fn spoil_call(&self, deed: &Deed, op: &Op) -> Option<Reply> {
+        match (self.bug?, deed, op) {
+            (Bug::RenewalNotKept, Deed::Renew { .. }, Op::PutDocuments(_)) => Some(Reply::Done),
+            (Bug::RenewedElsewhereEnds, Deed::Save, Op::Changes(seen)) => {
+                let changes = DocumentChanges { documents: Vec::new(), is_complete: true };
+                Some(Reply::Changes(changes, seen.clone()))
+            }
+            _ => None,
+        }
     }
 
     /// A call has been carried out.

@@ -186,3 +186,81 @@ fn a_tick_that_hangs_at_a_node_whose_clock_is_ahead_settles_at_the_instant_it_re
     assert_eq!(broken(Bug::NumberGoesBack), Some("every answer is the model's"));
     assert_eq!(broken(Bug::EndsLate), Some("every answer is the model's"));
 }
+
+/// A node noticed the end of a subscription before it heard that another had renewed it just in time, and let go of what was
+/// kept of it: whoever had renewed it was told nothing any more, not even that it was gone.
+#[test]
+fn a_subscription_that_is_renewed_as_it_ends_goes_on_although_another_node_has_seen_it_end() {
+    check(
+        "
+        store shared
+        00:00     n1 start
+        10:15.500000000 n2 start
+        10:15.500000000 n1 ana desk set Busy/InACall for PT9M59.9999999S
+        10:15.500000000 n1 subscribe s2 to ana,ben,eva at r2 for PT1H token PT50M
+        01:10:15.499999900 n2 look
+        01:10:15.499999900 n2 pump
+        01:10:15.499999900 n1 renew s2 for PT45M
+        01:10:15.500000000 n2 plan
+        01:10:15.500000000 n2 save
+        ",
+    );
+}
+
+/// Whoever took a shard up looked only a minute back for reminders: one that came up while nobody had it for longer was lost.
+#[test]
+fn a_reminder_that_came_up_while_nobody_had_the_shard_is_sent_when_somebody_has() {
+    check(
+        "
+        store shared
+        00:00     n3 start
+        00:00     n3 subscribe s2 to ben at r3 for PT45M
+        ",
+    );
+}
+
+/// A removal is told by the node it was asked of. When the leases moved before it was, that node left it to whoever had the
+/// shard, which had taken up the shard's events before this one came up and never looked again.
+#[test]
+fn a_removal_through_a_node_that_has_not_the_shard_is_told_also_when_leases_move() {
+    check(
+        "
+        store shared
+        00:00     n1 start
+        00:00     n3 start
+        00:00     n1 subscribe s1 to ana at r3 for PT45M
+        00:00     n2 start
+        00:00     n1 beat
+        00:00     n1 pump
+        00:00     n2 remove s1
+        ",
+    );
+}
+
+/// The same when that node is gone before it has told it.
+#[test]
+fn a_removal_through_a_node_that_dies_is_told_by_whoever_has_the_shard() {
+    check(
+        "
+        store shared
+        00:00     n1 start
+        00:00     n2 start
+        00:00     n3 start
+        00:00     n1 beat
+        00:00     n2 beat
+        00:00     n3 beat
+        00:01     n1 beat
+        00:01     n2 beat
+        00:01     n3 beat
+        00:01     n1 subscribe s1 to ana at r3
+        00:01     n1 pump
+        00:01     n2 look
+        00:01     n2 pump
+        00:01     n3 look
+        00:01     n3 pump
+        00:01     n1 remove s1
+        00:01     n1 crash
+        00:01     n1 start
+        ",
+    );
+}

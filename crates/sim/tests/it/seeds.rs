@@ -1,11 +1,14 @@
 //! Many lives, and that each is the same whenever it is played.
 
+use std::collections::BTreeSet;
+
 /// Seeds of every test run. `cargo xtask sim --seeds 100000` plays more.
 const SEEDS: u64 = 1_000;
 
 #[test]
 fn nothing_breaks_in_a_thousand_lives() {
     let (mut steps, mut commits, mut told) = (0, 0, 0);
+    let mut reached = BTreeSet::new();
     for seed in 0..SEEDS {
         let report = sim::run(seed, None, false);
         if let Some(violation) = report.violation {
@@ -15,10 +18,12 @@ fn nothing_breaks_in_a_thousand_lives() {
         steps += report.steps;
         commits += report.commits;
         told += report.told;
+        reached.extend(report.reached);
     }
     println!("{SEEDS} seeds: {steps} steps, {commits} commits, {told} notifications");
     // A world in which nothing happens breaks nothing either.
     let least = SEEDS as usize;
+    assert_eq!(reached, sim::BOUNDS.into(), "each bound of a queue is reached in some life");
     assert!(steps > 20 * least && commits > 5 * least && told > 2 * least, "{steps}, {commits}, {told}");
 }
 
