@@ -199,7 +199,7 @@ pub async fn directory(
         let Some(shared) = store.shared() else { return std::future::pending().await };
         let mut changed = shared.documents_changed();
         loop {
-            if *changed.borrow_and_update() > seen.total() {
+            if *changed.borrow_and_update() != seen.mark() {
                 match shared.document_changes(&mut seen).await {
                     Ok(changes) if !changes.is_complete || changes.documents.iter().any(is_of_directory) => {
                         app.follow_directory(&declared, changes).await;

@@ -230,6 +230,7 @@ impl Shared for Shares {
         match self.wire.call(Op::Changes(seen.clone())).await? {
             Reply::Changes(changes, now) => {
                 *seen = now;
+                self.documents.send_replace(seen.mark());
                 Ok(changes)
             }
             _ => Err(mixed_up()),

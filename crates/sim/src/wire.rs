@@ -354,7 +354,7 @@ pub(crate) async fn perform(store: Arc<dyn Store>, shared: Option<Arc<SharedMemo
         Op::Changes(mut seen) => Reply::Changes(shared()?.document_changes(&mut seen).await?, seen),
         Op::Look => {
             let shared = shared()?;
-            Reply::Looked(*shared.log_end().borrow(), shared.documents_seen().total())
+            Reply::Looked(*shared.log_end().borrow(), shared.documents_seen().mark())
         }
     })
 }

@@ -352,7 +352,8 @@ pub trait Shared: Send + Sync {
         documents: Vec<Document>,
     ) -> Result<(), StoreError>;
 
-    /// How often any process has put documents other than delivery cursors, as far as is known here.
+    /// A number that is another one after any process has put documents that others want to know of, as far as is known here:
+    /// the [`DocumentsSeen::mark`] of whoever has seen them all.
     fn documents_changed(&self) -> watch::Receiver<u64>;
 
     /// Up to where documents have changed so far: to be asked before they are read.
@@ -412,13 +413,26 @@ impl Drop for Claim {
 /// Up to where changes of documents are known, by shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DocumentsSeen {
-    pub(crate) numbers: Vec<u64>,
+    /// The last one of each shard.
+    pub(crate) last: Vec<LastChange>,
+}
+
+/// The last change of a document in a shard. An engine that loses changes gives their numbers again, and this process may have
+/// seen them before: the nonce tells such a change from the one that is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LastChange {
+    pub(crate) number: u64,
+    pub(crate) nonce: u64,
 }
 
 impl DocumentsSeen {
-    /// How many changes that are: what [`Shared::documents_changed`] tells when there were no more.
-    pub fn total(&self) -> u64 {
-        self.numbers.iter().sum()
+    /// A number of which [`Shared::documents_changed`] tells when there were other changes since, or some of these are lost.
+    pub fn mark(&self) -> u64 {
+        let mix = |bits: u64| (bits ^ bits >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let shards = (1..).zip(&self.last).filter(|(_, last)| last.number > 0);
+        shards
+            .map(|(shard, last)| mix(mix(mix(shard) ^ last.number) ^ last.nonce))
+            .fold(0, |sum, mixed: u64| sum.wrapping_add(mixed ^ mixed >> 32))
     }
 }
 

@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use crate::leases::{LEASE, LeaseTable, Node};
 use crate::redis::{CLAIM, shard_of_document, shard_of_user};
 use crate::{
-    Commit, Document, DocumentChanges, DocumentKind, DocumentsSeen, LogRead, Memory, Position, Retention,
-    Store, StoreError, Stored, Version,
+    Commit, Document, DocumentChanges, DocumentKind, DocumentsSeen, LastChange, LogRead, Memory, Position,
+    Retention, Store, StoreError, Stored, Version,
 };
 
 /// An engine in memory.
@@ -97,7 +97,9 @@ impl SharedMemory {
 
     /// As [`Shared::documents_seen`](crate::Shared::documents_seen).
     pub fn documents_seen(&self) -> DocumentsSeen {
-        DocumentsSeen { numbers: self.changes.lock().iter().map(|changes| changes.number).collect() }
+        let changes = self.changes.lock();
+        let last = |changes: &Changes| LastChange { number: changes.number, nonce: 0 };
+        DocumentsSeen { last: changes.iter().map(last).collect() }
     }
 
     /// As [`Shared::document_changes`](crate::Shared::document_changes).
@@ -109,8 +111,9 @@ impl SharedMemory {
         let mut is_complete = true;
         {
             let changes = self.changes.lock();
-            seen.numbers.resize(changes.len(), 0);
-            for (place, changes) in seen.numbers.iter_mut().zip(changes.iter()) {
+            seen.last.resize(changes.len(), LastChange::default());
+            let places = seen.last.iter_mut().map(|last| &mut last.number);
+            for (place, changes) in places.zip(changes.iter()) {
                 for (number, kind, key) in &changes.log {
                     if number <= place {
                         continue;

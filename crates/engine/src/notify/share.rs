@@ -120,8 +120,8 @@ impl Notifier {
     /// Takes up and lets go what the leases say. Called while nobody pumps.
     pub(super) async fn share(&self) -> Result<(), StoreError> {
         let Some(shared) = self.store.shared() else { return Ok(()) };
-        let seen = self.following.lock().await.seen.total();
-        if *shared.documents_changed().borrow() > seen {
+        let seen = self.following.lock().await.seen.mark();
+        if *shared.documents_changed().borrow() != seen {
             self.fresh().await?;
         }
         let (leases, living) = (shared.leases().borrow().clone(), shared.living());
@@ -335,11 +335,11 @@ impl Notifier {
         let (mut leases, mut documents) = (shared.leases(), shared.documents_changed());
         let (known, seen) = {
             let following = self.following.lock().await;
-            (following.leases.clone(), following.seen.total())
+            (following.leases.clone(), following.seen.mark())
         };
         let leases =
             Box::pin(async move { leases.wait_for(|leases| Some(leases) != known.as_ref()).await.is_ok() });
-        let documents = Box::pin(async move { documents.wait_for(|count| *count > seen).await.is_ok() });
+        let documents = Box::pin(async move { documents.wait_for(|mark| *mark != seen).await.is_ok() });
         select(leases, documents).await;
     }
 

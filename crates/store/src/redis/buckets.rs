@@ -33,6 +33,13 @@ pub(super) struct Bucket {
     pub(super) documents: [String; DocumentKind::ALL.len()],
 }
 
+impl Bucket {
+    /// The key of the documents of a kind.
+    pub(super) fn of(&self, kind: DocumentKind) -> &str {
+        &self.documents[number_of(kind)]
+    }
+}
+
 /// All buckets of a store, spread evenly over the slots.
 pub(super) fn buckets(prefix: &str, count: u16) -> Vec<Bucket> {
     let count_wide = usize::from(count);

@@ -19,8 +19,8 @@ use tokio::time::sleep;
 
 use super::buckets::{BUCKETS_MAX, position, time_and_bucket};
 use super::connection::{Lane, text_of};
-use super::{Inner, check_kept, entry};
-use crate::{LOG_READ_MAX, LogEntry, LogRead, Position, StoreError};
+use super::{Inner, check_kept, documents_end, entry, last_change};
+use crate::{DocumentsSeen, LOG_READ_MAX, LogEntry, LogRead, Position, StoreError};
 
 /// Entries in the ring of a node.
 const RING_MAX: usize = 65_536;
@@ -42,7 +42,7 @@ pub(super) struct Log {
     pending: AtomicU64,
     stepping: tokio::sync::Mutex<()>,
     nudge: Notify,
-    /// How many changes of documents there have been.
+    /// The mark of the last changes of documents that are known of.
     pub(super) documents: watch::Sender<u64>,
 }
 
@@ -82,6 +82,12 @@ impl Log {
     pub(super) fn committed(&self, time: u64) {
         self.pending.fetch_max(time, Ordering::AcqRel);
         self.nudge.notify_one();
+    }
+
+    /// Takes note of the last changes of documents that there are.
+    pub(super) fn heard_of(&self, documents: &DocumentsSeen) {
+        let mark = documents.mark();
+        self.documents.send_if_modified(|known| std::mem::replace(known, mark) != mark);
     }
 
     /// Up to where this node has read.
@@ -164,22 +170,20 @@ impl Inner {
         self.advance(self.log.pending.load(Ordering::Acquire)).await
     }
 
-    /// Asks every bucket for its last entry, and notes how many documents have changed.
+    /// Asks every bucket for its last entry, and notes which change of documents was its last.
     async fn look(&self) -> Result<Look, StoreError> {
         let calls = self.buckets.iter().map(|bucket| {
-            (bucket.slot, vec![cmd("HMGET").arg(&bucket.meta).arg(&["last", "documents"]).to_owned()])
+            (bucket.slot, vec![cmd("HGET").arg(&bucket.meta).arg("last").to_owned(), documents_end(bucket)])
         });
         let mut look = Look { last: Vec::with_capacity(self.buckets.len()), is_back: false };
-        let mut documents = 0;
+        let mut documents = DocumentsSeen::default();
         for answer in self.connections.call_all(Lane::Log, calls.collect(), 0).await {
             let values = answer?;
-            let Some(Value::Array(known)) = values.first() else { return Err(damaged()) };
-            let number = |place: usize| known.get(place).and_then(|value| text_of(value).parse::<u64>().ok());
-            look.last.push(number(0).unwrap_or(0));
-            documents += number(1).unwrap_or(0);
+            look.last.push(values.first().and_then(|last| text_of(last).parse().ok()).unwrap_or(0));
+            documents.last.push(last_change(values.get(1))?);
         }
         look.is_back = self.notice_losses(&look.last);
-        self.log.documents.send_if_modified(|known| std::mem::replace(known, documents) != documents);
+        self.log.heard_of(&documents);
         Ok(look)
     }
 

@@ -14,7 +14,7 @@ mod log;
 mod nodes;
 mod safety;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,8 +36,8 @@ use self::log::Log;
 use crate::leases::{BEAT, Membership};
 use crate::record;
 use crate::{
-    Claim, Commit, Document, DocumentChanges, DocumentKind, DocumentsSeen, LogRead, Position, Retention,
-    Shared, Store, StoreError, Stored, Version, check_changes, check_documents,
+    Claim, Commit, Document, DocumentChanges, DocumentKind, DocumentsSeen, LastChange, LogRead, Position,
+    Retention, Shared, Store, StoreError, Stored, Version, check_changes, check_documents,
 };
 
 pub use self::buckets::BUCKETS_MAX;
@@ -573,16 +573,15 @@ impl Inner {
         while !rest.is_empty() {
             let calls = rest.iter().map(|(number, cursor)| {
                 let bucket = self.bucket(*number);
-                let key = &bucket.documents[number_of(kind)];
-                (
-                    bucket.slot,
-                    vec![cmd("HSCAN").arg(key).arg(cursor).arg("COUNT").arg(SCAN_FIELDS).to_owned()],
-                )
+                let mut scan = cmd("HSCAN");
+                scan.arg(bucket.of(kind)).arg(cursor).arg("COUNT").arg(SCAN_FIELDS);
+                (bucket.slot, vec![scan, touch(bucket)])
             });
-            let answers = self.connections.call_all(Lane::Read, calls.collect(), 0).await;
+            let answers = self.connections.call_all(Lane::Log, calls.collect(), self.replicas).await;
             let mut next = Vec::new();
             for ((number, _), answer) in rest.iter().zip(answers) {
                 let values = answer?;
+                check_kept(&values, self.replicas)?;
                 let Some(Value::Array(parts)) = values.first() else { return Err(damaged("a reply")) };
                 let [cursor, Value::Array(pairs)] = &parts[..] else { return Err(damaged("a reply")) };
                 for pair in pairs.chunks_exact(2) {
@@ -603,6 +602,9 @@ impl Inner {
     /// Puts documents, those of each bucket together or not at all; under a lease if one is given.
     async fn put(&self, documents: Vec<Document>, lease: Option<(u16, u64)>) -> Result<(), StoreError> {
         check_documents(&documents)?;
+        let mut nonce = [0; NONCE_BYTES];
+        random(&mut nonce)?;
+        let nonce = u32::from_le_bytes(nonce);
         let mut by_bucket: BTreeMap<u16, Bodies> = BTreeMap::new();
         for Document { kind, key, body } in documents {
             let bucket = bucket_of_document(kind, &key, self.count());
@@ -617,7 +619,7 @@ impl Inner {
                 Some((_, token)) => call.arg(&self.membership.id).arg(token),
                 None => call.arg("").arg(""),
             };
-            call.arg(DOCUMENT_LOG_MAX);
+            call.arg(DOCUMENT_LOG_MAX).arg(nonce);
             for ((kind, key), body) in documents {
                 call.arg(kind + 1).arg(key).arg(u8::from(body.is_some())).arg(body.unwrap_or_default());
             }
@@ -630,75 +632,108 @@ impl Inner {
     }
 
     async fn documents_seen(&self) -> Result<DocumentsSeen, StoreError> {
-        let calls = self
-            .buckets
-            .iter()
-            .map(|bucket| (bucket.slot, vec![cmd("HGET").arg(&bucket.meta).arg("documents").to_owned()]));
-        let answers = self.connections.call_all(Lane::Log, calls.collect(), 0).await;
-        let number =
-            |values: Vec<Value>| values.first().and_then(|value| text_of(value).parse().ok()).unwrap_or(0);
-        let numbers = answers.into_iter().map(|answer| answer.map(number)).collect::<Result<_, _>>()?;
-        Ok(DocumentsSeen { numbers })
+        let calls = self.buckets.iter().map(|bucket| (bucket.slot, vec![documents_end(bucket)]));
+        let mut seen = DocumentsSeen::default();
+        for answer in self.connections.call_all(Lane::Log, calls.collect(), 0).await {
+            seen.last.push(last_change(answer?.first())?);
+        }
+        Ok(seen)
     }
 
     /// Which documents have changed since they were last asked for.
     async fn changes(&self, seen: &mut DocumentsSeen) -> Result<DocumentChanges, StoreError> {
-        if seen.numbers.len() != self.buckets.len() {
-            seen.numbers = vec![0; self.buckets.len()];
-        }
-        let calls = self.buckets.iter().zip(&seen.numbers).map(|(bucket, seen)| {
+        let mut last = seen.last.clone();
+        last.resize(self.buckets.len(), LastChange::default());
+        // The last one that was seen is asked for again: if it is another one by now, the engine has lost that one.
+        let calls = self.buckets.iter().zip(&last).map(|(bucket, last)| {
             let mut range = cmd("XRANGE");
-            range
-                .arg(&bucket.document_log)
-                .arg(format!("{}-0", seen + 1))
-                .arg("+")
-                .arg("COUNT")
-                .arg(DOCUMENT_LOG_MAX);
-            (bucket.slot, vec![range])
+            range.arg(&bucket.document_log).arg(format!("{}-0", last.number)).arg("+");
+            range.arg("COUNT").arg(DOCUMENT_LOG_MAX + 1);
+            (bucket.slot, vec![range, documents_end(bucket)])
         });
-        let mut changed: Vec<(u16, DocumentKind, Vec<u8>)> = Vec::new();
-        let mut numbers = seen.numbers.clone();
+        let mut changed: BTreeMap<u16, BTreeSet<(DocumentKind, Vec<u8>)>> = BTreeMap::new();
         let mut is_complete = true;
         for (number, answer) in (0..).zip(self.connections.call_all(Lane::Log, calls.collect(), 0).await) {
             let values = answer?;
             let Some(Value::Array(found)) = values.first() else { return Err(damaged("a reply")) };
-            let place = &mut numbers[usize::from(number)];
-            for item in found {
-                let Value::Array(parts) = item else { return Err(damaged("a reply")) };
-                let [id, Value::Array(fields)] = &parts[..] else { return Err(damaged("a reply")) };
-                let id = text_of(id).split('-').next().and_then(|id| id.parse::<u64>().ok());
-                let id = id.ok_or_else(|| damaged("a reply"))?;
-                is_complete &= id == *place + 1;
-                *place = id;
-                let [_, kind, _, Value::BulkString(key)] = &fields[..] else {
-                    return Err(damaged("a reply"));
-                };
-                let kind = text_of(kind)
-                    .parse::<usize>()
-                    .ok()
-                    .and_then(|kind| DocumentKind::ALL.get(kind.checked_sub(1)?));
-                let kind = *kind.ok_or_else(|| damaged("a kind of document"))?;
-                if !changed.contains(&(number, kind, key.clone())) {
-                    changed.push((number, kind, key.clone()));
-                }
+            let found = found.iter().map(document_change).collect::<Result<Vec<_>, _>>()?;
+            let place = &mut last[usize::from(number)];
+            let (again, new) = found.split_at(found.len().min(usize::from(place.number > 0)));
+            let is_there = place.number == 0 || again.first().is_some_and(|(change, ..)| change == place);
+            let mut numbers = place.number + 1..;
+            if !is_there || new.iter().any(|(change, ..)| Some(change.number) != numbers.next()) {
+                // Some of it is remembered no more, or was lost: everything is read again, and this is where that begins.
+                is_complete = false;
+                *place = last_change(values.get(1))?;
+                continue;
+            }
+            for (change, kind, key) in new {
+                *place = *change;
+                changed.entry(number).or_default().insert((*kind, key.clone()));
             }
         }
-        let calls = changed.iter().map(|(number, kind, key)| {
+        let calls = changed.iter().map(|(number, keys)| {
             let bucket = self.bucket(*number);
-            (bucket.slot, vec![cmd("HGET").arg(&bucket.documents[number_of(*kind)]).arg(key).to_owned()])
+            let read =
+                |(kind, key): &(DocumentKind, Vec<u8>)| cmd("HGET").arg(bucket.of(*kind)).arg(key).to_owned();
+            (bucket.slot, keys.iter().map(read).chain([touch(bucket)]).collect())
         });
-        let answers = self.connections.call_all(Lane::Read, calls.collect(), 0).await;
+        let answers = self.connections.call_all(Lane::Log, calls.collect(), self.replicas).await;
         let mut documents = Vec::new();
-        for ((_, kind, key), answer) in changed.into_iter().zip(answers) {
-            let body = match answer?.into_iter().next() {
-                Some(Value::BulkString(body)) => Some(body),
-                _ => None,
-            };
-            documents.push(Document { kind, key, body });
+        for (keys, answer) in changed.into_values().zip(answers) {
+            let values = answer?;
+            check_kept(&values, self.replicas)?;
+            for ((kind, key), value) in keys.into_iter().zip(values) {
+                let body = match value {
+                    Value::BulkString(body) => Some(body),
+                    _ => None,
+                };
+                documents.push(Document { kind, key, body });
+            }
         }
-        seen.numbers = numbers;
+        seen.last = last;
+        self.log.heard_of(seen);
         Ok(DocumentChanges { documents, is_complete })
     }
+}
+
+/// A write that changes nothing. Whoever reads on the same connection and waits for replicas after it learns that this is
+/// still the master, and that nothing of what was read will be lost with it.
+fn touch(bucket: &Bucket) -> Cmd {
+    cmd("HSET").arg(&bucket.meta).arg("touched").arg(1).to_owned()
+}
+
+/// Asks for the [`last_change`].
+fn documents_end(bucket: &Bucket) -> Cmd {
+    cmd("HMGET").arg(&bucket.meta).arg(&["documents", "document"]).to_owned()
+}
+
+/// The last change of a document that a bucket has had.
+fn last_change(value: Option<&Value>) -> Result<LastChange, StoreError> {
+    let Some(Value::Array(known)) = value else { return Err(damaged("a reply")) };
+    let text = |place: usize| known.get(place).map(text_of).unwrap_or_default();
+    let number = text(0).parse().unwrap_or(0);
+    // Of which one the nonce is, goes before it: earlier programs count on without one.
+    let nonce = match text(1).split_once('-') {
+        Some((of, nonce)) if of.parse() == Ok(number) => nonce.parse().unwrap_or(0),
+        _ => 0,
+    };
+    Ok(LastChange { number, nonce })
+}
+
+/// An entry of the log of documents.
+fn document_change(item: &Value) -> Result<(LastChange, DocumentKind, Vec<u8>), StoreError> {
+    let Value::Array(parts) = item else { return Err(damaged("a reply")) };
+    let [id, Value::Array(fields)] = &parts[..] else { return Err(damaged("a reply")) };
+    let id = text_of(id);
+    let change = id.split_once('-').and_then(|(number, nonce)| {
+        Some(LastChange { number: number.parse().ok()?, nonce: nonce.parse().ok()? })
+    });
+    let change = change.ok_or_else(|| damaged("a reply"))?;
+    let [_, kind, _, Value::BulkString(key)] = &fields[..] else { return Err(damaged("a reply")) };
+    let kind =
+        text_of(kind).parse::<usize>().ok().and_then(|kind| DocumentKind::ALL.get(kind.checked_sub(1)?));
+    Ok((change, *kind.ok_or_else(|| damaged("a kind of document"))?, key.clone()))
 }
 
 #[async_trait]

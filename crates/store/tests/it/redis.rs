@@ -237,8 +237,9 @@ fn what_one_process_changes_of_documents_the_others_learn() {
         let mut changed = other.documents_changed();
         one.put_documents(vec![document("a", Some("1")), document("b", Some("2"))]).await.unwrap();
         one.put_documents(vec![document("a", Some("3")), document("before", None)]).await.unwrap();
-        changed.wait_for(|count| *count >= 5).await.unwrap();
+        changed.wait_for(|mark| *mark != seen.mark()).await.unwrap();
         let mut changes = other.document_changes(&mut seen).await.unwrap();
+        assert_eq!(*changed.borrow(), seen.mark(), "all of them were seen");
         changes.documents.sort_by(|a, b| a.key.cmp(&b.key));
         assert!(changes.is_complete);
         let expected = [document("a", Some("3")), document("b", Some("2")), document("before", None)];
@@ -253,6 +254,64 @@ fn what_one_process_changes_of_documents_the_others_learn() {
         let changes = other.document_changes(&mut seen).await.unwrap();
         assert!(!changes.is_complete || changes.documents == [document("a", Some("4"))]);
     });
+}
+
+#[test]
+fn a_change_of_a_document_that_has_the_number_of_one_that_was_lost_is_noticed() {
+    if is_missing() {
+        return;
+    }
+    for replicas in [0, 1] {
+        let mut engine = Engine::replicated();
+        let accept_loss = if replicas == 0 { Loss::All } else { Loss::None };
+        let options = Options { buckets: Some(1), replicas: Some(replicas), accept_loss, ..apart() };
+        let (one, other) = (engine.open(options.clone()), engine.open(options));
+        let mut seen = run(async {
+            one.put_documents(vec![document("kept", Some("1"))]).await.unwrap();
+            let mut seen = other.documents_seen().await.unwrap();
+            let offset = |server: &Server| {
+                let told = server.cli(&["INFO", "replication"]);
+                told.lines()
+                    .find_map(|line| line.trim().strip_prefix("master_repl_offset:").map(str::to_owned))
+            };
+            wait_for("all in the replica", || offset(&engine.servers[0]) == offset(&engine.servers[1]));
+            // The replica goes on without the master, which does not know it yet.
+            engine.servers[1].cli(&["REPLICAOF", "NO", "ONE"]);
+            let put = one.put_documents(vec![document("lost", Some("2"))]).await;
+            assert_eq!(put.is_ok(), replicas == 0, "{put:?}");
+            let changes = other.document_changes(&mut seen).await;
+            if replicas == 0 {
+                assert_eq!(changes.unwrap().documents, [document("lost", Some("2"))]);
+            } else {
+                assert!(matches!(changes, Err(StoreError::Unavailable(_))), "no replica has it: {changes:?}");
+            }
+            seen
+        });
+        engine.servers[0].kill();
+        engine.servers[0].restart();
+        let second = engine.servers[1].port.to_string();
+        engine.servers[0].cli(&["REPLICAOF", "127.0.0.1", &second]);
+        wait_for("the replica", || {
+            engine.servers[0].cli(&["INFO", "replication"]).contains("master_link_status:up")
+        });
+        run(async {
+            // Its number was given to what is lost.
+            one.put_documents(vec![document("next", Some("3"))]).await.unwrap();
+            other.documents_changed().wait_for(|mark| *mark != seen.mark()).await.unwrap();
+            let changes = other.document_changes(&mut seen).await.unwrap();
+            if replicas == 0 {
+                assert!(!changes.is_complete, "what was seen is there no more: {changes:?}");
+            } else {
+                assert_eq!(changes.documents, [document("next", Some("3"))], "nothing else was ever seen");
+            }
+            let left = other.documents(DocumentKind::DirectoryUser).await.unwrap();
+            assert_eq!(left, [document("kept", Some("1")), document("next", Some("3"))]);
+            let changes = other.document_changes(&mut seen).await.unwrap();
+            assert!(changes.is_complete && changes.documents.is_empty(), "once: {changes:?}");
+            one.put_documents(vec![document("next", None)]).await.unwrap();
+            assert_eq!(other.document_changes(&mut seen).await.unwrap().documents, [document("next", None)]);
+        });
+    }
 }
 
 #[test]
