@@ -18,6 +18,7 @@ use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
     Pipeline, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, Value, cmd,
 };
+use rustls as _;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Place;
@@ -129,7 +130,8 @@ struct Single {
 
 impl Connections {
     pub(super) async fn open(place: &Place) -> Result<Self, StoreError> {
-        // Building a client needs a provider of cryptography; which one is decided by what is compiled in.
+        // Building a client needs a provider of cryptography; which one is decided by what is compiled in, and that is what
+        // this crate says of rustls.
         let clients = place.clients().map_err(|error| refused(&error))?;
         let clients: Arc<[Client]> = clients.into();
         let single = || Single {
