@@ -25,7 +25,7 @@ use super::Place;
 use crate::StoreError;
 
 /// How long a call goes on trying while the engine does not answer, or says that it cannot for now.
-pub(super) const PATIENCE: Duration = Duration::from_secs(4);
+pub const PATIENCE: Duration = Duration::from_secs(4);
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_millis(1_500);
 /// How long making a connection may take.

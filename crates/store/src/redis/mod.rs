@@ -44,6 +44,7 @@ pub use self::buckets::BUCKETS_MAX;
 pub use self::buckets::bucket_of_document as shard_of_document;
 pub(crate) use self::buckets::bucket_of_user as shard_of_user;
 pub(crate) use self::claim::CLAIM;
+pub use self::connection::PATIENCE;
 pub use self::examine::{Examination, examine};
 pub use self::safety::{Loss, Risk};
 pub use crate::leases::{Leases, Node};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use presence::UserKey;
-use store::leases::LeaseTable;
-use store::redis::{Loss, OpenError, Options, Place, Redis};
+use store::leases::{BEAT, LEASE, LeaseTable, MARGIN};
+use store::redis::{Loss, OpenError, Options, PATIENCE, Place, Redis};
 use store::{Document, DocumentKind, LogRead, Position, Retention, Shared, Store, StoreError, Version};
 
 use crate::engines::{Engine, Server, apart, is_missing, runtime, wait_for};
@@ -220,6 +220,44 @@ fn leases_are_shared_move_when_a_process_goes_and_keep_out_whoever_has_lost_one(
         2,
         "one that lives, one that was never heard of again"
     );
+}
+
+/// The test's runtime has a clock of its own, which moves when it is told to, so what is asserted is an order: the beat asks an
+/// engine that stands still, the lease ends, and only after that the beat would give up.
+#[test]
+fn leases_end_when_their_time_has_come_although_the_beat_that_was_to_keep_them_has_no_answer() {
+    if is_missing() {
+        return;
+    }
+    let engine = Engine::single();
+    let options = Options { buckets: Some(4), ..apart() };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let store = Redis::open(&engine.place(), options).await.unwrap();
+        // Nothing else runs on this thread: the leases are those that opening it took.
+        engine.servers[0].signal("-STOP");
+        tokio::time::pause();
+        let (leases, begin) = (store.leases(), tokio::time::Instant::now());
+        assert_eq!(leases.borrow().held().count(), 4);
+        let trips = store.round_trips()[2];
+        let step = Duration::from_millis(5);
+        while leases.borrow().held().count() > 0 && begin.elapsed() < 2 * LEASE {
+            tokio::time::advance(step).await;
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert!(store.round_trips()[2] > trips, "somebody has asked");
+        assert!(begin.elapsed() <= LEASE - MARGIN + step, "{:?} after it was kept", begin.elapsed());
+        assert!(LEASE - MARGIN < BEAT + PATIENCE, "a beat that has no answer goes on for longer");
+        assert_eq!(
+            store.due("9999-01-01T00:00:00Z".parse().unwrap(), 1).await.unwrap(),
+            [],
+            "and works on none"
+        );
+        tokio::time::resume();
+        engine.servers[0].signal("-CONT");
+        store.leases().wait_for(|leases| leases.held().count() == 4).await.unwrap();
+    });
 }
 
 #[test]
