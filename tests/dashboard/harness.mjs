@@ -104,27 +104,56 @@ export class Server {
   }
 }
 
-/** `presenced serve` with an embedded issuer at which users sign in, and a history. */
+/** A `redis-server` on a free port, that keeps nothing. */
+export class Engine {
+  async start() {
+    this.port = await freePort();
+    this.child = spawn('redis-server', ['--port', String(this.port), '--bind', '127.0.0.1', '--save', ''], { stdio: 'ignore' });
+    await once(this.child, 'spawn');
+    return this;
+  }
+
+  async close() {
+    const ended = once(this.child, 'exit');
+    this.child.kill('SIGKILL');
+    await ended;
+  }
+}
+
+async function freePort() {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address();
+  probe.close();
+  return port;
+}
+
+/**
+ * `presenced serve` with an embedded issuer at which users sign in, and a history; or a node by this name over an engine, of
+ * whose application the administrator's token is.
+ */
 export class Serving {
-  constructor(binary) {
+  constructor(binary, engine, name) {
     this.binary = binary;
+    this.engine = engine;
+    this.name = name;
     this.folder = mkdtempSync(join(tmpdir(), 'presenced-serving-'));
   }
 
   async start() {
-    const probe = createServer().listen(0, '127.0.0.1');
-    await once(probe, 'listening');
-    const { port } = probe.address();
-    probe.close();
+    const port = await freePort();
     this.url = `http://127.0.0.1:${port}`;
     this.page = `${this.url}/_presenced/dashboard/`;
+    const shared = this.engine ? `store = "redis://127.0.0.1:${this.engine.port}"
+redis = { node = "${this.name}", accept_loss = "all", buckets = 16 }` : '';
     const config = join(this.folder, 'presenced.toml');
     writeFileSync(config, `
 data_dir = "data"
+${shared}
 public_url = "${this.url}"
 listen = { http = ["127.0.0.1:${port}"] }
 issuer = { embedded = true, passwordless_sign_in = "loopback" }
-history = { enabled = true }
+history = { enabled = ${!this.engine} }
 [[tenant]]
 id = "84bd8158-6d4d-4958-8b9f-9d6445542f95"
 name = "Example"
@@ -139,7 +168,7 @@ scopes = ["User.Read", "User.ReadBasic.All", "Presence.Read", "Presence.Read.All
 id = "${APP}"
 name = "Desk"
 secret_sha256 = "${createHash('sha256').update(SECRET).digest('hex')}"
-roles = ["Presence.ReadWrite.All"]
+roles = ["Presence.ReadWrite.All"${this.engine ? ', "Presence.Read.All", "User.ReadBasic.All", "Presenced.Admin"' : ''}]
 [[tenant.user]]
 id = "${ANA}"
 userPrincipalName = "ana@example.org"
@@ -173,10 +202,15 @@ displayName = "Bruno Keller"
     if (!response.ok) throw new Error(`setPresence: ${response.status} ${await response.text()}`);
   }
 
-  async close() {
+  async kill() {
+    if (this.child.signalCode !== null) return;
     const ended = once(this.child, 'exit');
     this.child.kill('SIGKILL');
     await ended;
+  }
+
+  async close() {
+    await this.kill();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

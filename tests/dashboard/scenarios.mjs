@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import {
-  ANA, APP, BRUNO, Server, Serving, accessibilityProblems, card, equal, launch, ok, open, says, signIn,
+  ANA, APP, BRUNO, Engine, Server, Serving, accessibilityProblems, card, equal, launch, ok, open, says, signIn,
 } from './harness.mjs';
 
 const FIRST_LOAD_BYTES_MAX = 150 * 1024;
@@ -176,6 +176,63 @@ const scenarios = {
       return page;
     } finally {
       await server.close();
+    }
+  },
+
+  async several_nodes({ server, browser, binary, picture }) {
+    const alone = await open(browser);
+    await signIn(alone, server);
+    await says(card(alone, ANA), 'Offline');
+    equal(await alone.getByRole('link', { name: 'Nodes' }).count(), 0, 'a server that is alone has no nodes');
+    equal(alone.problems, [], 'problems in the page');
+    await alone.context().close();
+    const engine = await new Engine().start();
+    const nodes = [];
+    try {
+      for (const name of ['one', 'two <b>&']) nodes.push(await new Serving(binary, engine, name).start());
+      const page = await open(browser);
+      await page.goto(nodes[0].page);
+      await page.locator('summary', { hasText: 'Use an access token' }).click();
+      await page.getByLabel('Access token').fill(nodes[0].token);
+      await page.getByRole('button', { name: 'Use this token' }).click();
+      await says(card(page, ANA), 'Offline');
+      // By keyboard alone.
+      await page.getByRole('link', { name: 'Nodes' }).focus();
+      await page.keyboard.press('Enter');
+      await says(page.getByRole('heading', { level: 1 }), 'Nodes');
+      await says(page.locator('.summary'), '2 nodes live, 16 of 16 buckets are worked on');
+      const row = (name) => page.getByRole('row').filter({ has: page.getByRole('rowheader', { name }) });
+      await says(row('one'), 'answers you');
+      for (const name of ['one', 'two <b>&']) {
+        await says(row(name), 'lives');
+        await says(row(name), 'up to date');
+        ok(/\d\d:\d\d:\d\d/.test(await row(name).locator('td').nth(1).textContent()), 'since when');
+      }
+      await nodes[1].set(ANA, 'Busy', 'InACall');
+      await page.waitForFunction(() => [...document.querySelectorAll('tbody tr')].every((row) => /\d\d:\d\d/.test(row.lastChild.textContent)));
+      equal(await accessibilityProblems(page), [], 'axe-core');
+      await page.emulateMedia({ colorScheme: 'dark' });
+      equal(await accessibilityProblems(page), [], 'axe-core, in the dark');
+      await picture(page, 'dashboard-nodes');
+      await nodes[1].kill();
+      await says(row('two <b>&'), 'silent since');
+      await says(page.locator('.summary'), '1 node lives, 1 silent, 16 of 16 buckets are worked on');
+      equal(await accessibilityProblems(page), [], 'axe-core, with a node that is gone');
+      await page.setViewportSize({ width: 360, height: 640 });
+      const width = await page.evaluate(() => document.documentElement.scrollWidth);
+      ok(width <= 360, `nothing sticks out on a telephone: ${width}`);
+      // Whoever is no administrator is told so, and sees none of it.
+      await page.getByRole('button', { name: 'Sign out' }).click();
+      await page.getByRole('button', { name: 'Sign in to Example' }).click();
+      await page.getByRole('radio', { name: 'Bruno Keller' }).check();
+      await page.getByRole('button', { name: 'Sign in and agree' }).click();
+      await page.getByRole('link', { name: 'Nodes' }).click();
+      await says(page.locator('.summary'), 'The nodes are for administrators of this server.');
+      equal(await page.getByRole('table').count(), 0, 'no node is shown');
+      return page;
+    } finally {
+      for (const node of nodes) await node.close();
+      await engine.close();
     }
   },
 

@@ -217,7 +217,7 @@ pub(crate) async fn start(options: Options) -> anyhow::Result<Running> {
         notifier,
         subscription_rules,
         outbound,
-        dashboard: Dashboard::new(&[], true),
+        dashboard: Dashboard::new(&[], true, false),
         tracer: None,
         history_readers: HistoryReaders::Readers,
     }));

@@ -21,14 +21,20 @@ pub(crate) fn run(args: &NodesArgs) -> anyhow::Result<()> {
         let options = Options { works: false, ..options };
         let store = Redis::open(&place, options).await.context("the store of the configuration")?;
         let nodes = store.nodes().await?;
-        client::say(format_args!("{:<28} {:<10} {:>7}  {:<18} state", "node", "version", "buckets", "id"));
+        client::say(format_args!(
+            "{:<28} {:<10} {:>7}  {:<18} {:>9} {:>8}  state",
+            "node", "version", "buckets", "id", "up", "log lag"
+        ));
         for node in &nodes {
             let state = match node.lives {
                 true => "lives".to_owned(),
                 false => format!("silent for {} s", node.silent_for.as_secs()),
             };
+            let up = node.up_for.map_or_else(|| "-".to_owned(), |up| format!("{} s", up.as_secs()));
+            let lag =
+                node.reading.map_or_else(|| "-".to_owned(), |read| format!("{} ms", read.lag.as_millis()));
             client::say(format_args!(
-                "{:<28} {:<10} {:>7}  {:<18} {state}",
+                "{:<28} {:<10} {:>7}  {:<18} {up:>9} {lag:>8}  {state}",
                 node.name, node.version, node.buckets, node.id
             ));
         }

@@ -128,7 +128,7 @@ async fn run_with(config: Config, in_memory: bool) -> anyhow::Result<()> {
         notifier,
         subscription_rules: config.subscriptions.rules(profile),
         outbound,
-        dashboard: Dashboard::new(&sign_ins, false),
+        dashboard: Dashboard::new(&sign_ins, false, store.shared().is_some()),
         tracer: tracer.clone(),
         history_readers: config.history.readers(),
     });

@@ -66,20 +66,39 @@ pub struct Node {
     pub silent_for: Duration,
     /// Whether it is thought to live.
     pub lives: bool,
+    /// How long it had been up when it was last heard of. `None`: it is of a program that does not say.
+    pub up_for: Option<Duration>,
+    /// How far it had read the log then, where there is one to read together.
+    pub reading: Option<Reading>,
+}
+
+/// How far a node has read a log that all of them write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// When the last change that it has read was kept, in microseconds of Unix time by the engine's clock. Zero: none yet.
+    pub up_to_micros: u64,
+    /// How long ago it knew for certain that it had read everything.
+    pub lag: Duration,
 }
 
 impl Node {
     /// A node as an engine lists it; `None` for one that cannot be read.
     pub(crate) fn read(id: String, silent_for: Duration, about: &str) -> Option<Self> {
         let mut parts = about.splitn(3, '\t');
-        Some(Self {
-            id,
-            buckets: parts.next()?.parse().ok()?,
-            version: parts.next()?.to_owned(),
-            name: parts.next()?.to_owned(),
-            silent_for,
-            lives: silent_for < LEASE,
-        })
+        let buckets = parts.next()?.parse().ok()?;
+        // Programs of before had the version alone here, and show what follows with it.
+        let mut build = parts.next()?.split(' ');
+        let version = build.next()?.to_owned();
+        let mut number = || build.next().and_then(|number| number.parse::<u64>().ok());
+        let up_for = number().map(Duration::from_secs);
+        let reading = match (number(), number()) {
+            (Some(up_to_micros), Some(lag)) => {
+                Some(Reading { up_to_micros, lag: Duration::from_millis(lag) })
+            }
+            _ => None,
+        };
+        let (name, lives) = (parts.next()?.to_owned(), silent_for < LEASE);
+        Some(Self { id, name, version, buckets, silent_for, lives, up_for, reading })
     }
 }
 
@@ -93,6 +112,11 @@ pub trait LeaseEngine: Send + Sync {
     /// Takes or keeps leases for a node, or gives them back where they are not wanted. Of each the token, if it is the node's
     /// now.
     async fn lease(&self, node: &str, wanted: &[(u16, bool)]) -> Vec<Result<Option<u64>, StoreError>>;
+
+    /// How far this node has read the log, for the others to know.
+    fn reading(&self) -> Option<Reading> {
+        None
+    }
 }
 
 /// This node among the others.
@@ -181,7 +205,11 @@ impl Membership {
 
     async fn share_out(&self, engine: &dyn LeaseEngine, started: Duration) -> Result<(), StoreError> {
         let before = self.current(started);
-        let about = format!("{}\t{}\t{}", before.held().count(), self.version, self.name);
+        let reading = engine.reading().map(|Reading { up_to_micros, lag }| {
+            format!(" {} {up_to_micros} {}", started.as_secs(), lag.as_millis())
+        });
+        let build = format!("{}{}", self.version, reading.unwrap_or_default());
+        let about = format!("{}\t{build}\t{}", before.held().count(), self.name);
         let nodes = engine.heartbeat(&self.id, &about).await?;
         let mut living: Vec<&str> =
             nodes.iter().filter(|node| node.lives).map(|node| node.id.as_str()).collect();
@@ -437,6 +465,14 @@ mod tests {
         let second = Duration::from_secs;
         table.heartbeat("a", "2\t1.0\tfirst\tof all", second(0));
         let listed = table.heartbeat("b", "0\t1.0\tsecond", second(6));
+        assert_eq!(listed[0].reading, None, "a program of before");
+        let third = Node::read("c".into(), second(0), "0\t1.1 9 1764250000000000 25\tthird").unwrap();
+        assert_eq!(
+            (third.version.as_str(), third.name.as_str(), third.up_for),
+            ("1.1", "third", Some(second(9)))
+        );
+        let reading = Reading { up_to_micros: 1_764_250_000_000_000, lag: Duration::from_millis(25) };
+        assert_eq!(third.reading, Some(reading));
         let of = |node: &Node| (node.id.clone(), node.name.clone(), node.buckets, node.lives);
         let (a, b) = (("a".into(), "first\tof all".into(), 2, false), ("b".into(), "second".into(), 0, true));
         assert_eq!(listed.iter().map(of).collect::<Vec<_>>(), [a, b]);

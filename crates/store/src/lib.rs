@@ -39,7 +39,7 @@ pub use history::{
     Action, Author, FileHistory, HISTORY_READ_MAX, History, HistoryEntry, HistoryPage, HistoryRecovery,
     HistoryRetention, MemoryHistory,
 };
-pub use leases::{Leases, Node};
+pub use leases::{Leases, Node, Reading};
 pub use memory::Memory;
 pub use shared_memory::SharedMemory;
 
@@ -375,6 +375,16 @@ pub trait Shared: Send + Sync {
 
     /// How many of them live, as far as was known a moment ago.
     fn living(&self) -> u64;
+
+    /// This process's id in the list of [`nodes`](Self::nodes).
+    fn node(&self) -> &str {
+        ""
+    }
+
+    /// How long ago this process knew for certain that it had read everything in the log.
+    fn log_lag(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// How often the store was found to have lost what it had acknowledged.
     fn losses(&self) -> u64;

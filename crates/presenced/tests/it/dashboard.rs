@@ -89,6 +89,11 @@ fn people_sign_in_at_the_configured_issuer_and_see_what_they_may() {
 }
 
 #[test]
+fn administrators_see_the_nodes_that_share_a_store_and_a_server_that_is_alone_has_no_such_page() {
+    passes("several_nodes");
+}
+
+#[test]
 fn a_persons_history_is_a_strip_with_the_time_in_each_state_and_who_wrote() {
     passes("person_history");
 }

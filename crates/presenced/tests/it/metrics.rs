@@ -17,7 +17,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const LOOKS_MAX: usize = 600;
 
 /// What only a server has that shares its store with others.
-const OF_A_SHARED_STORE: [&str; 3] = ["presenced_nodes", "presenced_leases", "presenced_store_losses_total"];
+const OF_A_SHARED_STORE: [&str; 5] = [
+    "presenced_nodes",
+    "presenced_leases",
+    "presenced_buckets",
+    "presenced_log_lag_seconds",
+    "presenced_store_losses_total",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

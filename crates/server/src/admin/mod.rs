@@ -6,6 +6,7 @@
 
 mod applications;
 mod deliveries;
+mod nodes;
 mod role;
 mod tenants;
 mod users;
@@ -68,6 +69,7 @@ impl App {
                     [id, rest @ ..] => self.within(&mut request, tenant_id(id)?, rest).await,
                 }
             }
+            ["nodes"] => self.nodes(&request).await,
             rest => self.within(&mut request, visitor.tenant, rest).await,
         }
     }

@@ -48,8 +48,8 @@ pub struct Dashboard {
 }
 
 impl Dashboard {
-    /// A dashboard with these ways to sign in. That of an emulator needs none.
-    pub fn new(sign_ins: &[SignIn], is_emulator: bool) -> Self {
+    /// A dashboard with these ways to sign in. That of an emulator needs none; one of several nodes has a page about them.
+    pub fn new(sign_ins: &[SignIn], is_emulator: bool, has_nodes: bool) -> Self {
         let list: Vec<_> = sign_ins
             .iter()
             .map(|sign_in| {
@@ -62,8 +62,12 @@ impl Dashboard {
                 })
             })
             .collect();
-        let settings =
-            json!({ "version": env!("CARGO_PKG_VERSION"), "emulator": is_emulator, "signIn": list });
+        let settings = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "emulator": is_emulator,
+            "nodes": has_nodes,
+            "signIn": list,
+        });
         let settings = serde_json::to_vec(&settings).unwrap_or_default();
         Self { policy: policy(sign_ins), settings: File::new("application/json", settings) }
     }
@@ -168,6 +172,7 @@ page! {
     "person.js": SCRIPT,
     "timeline.js": SCRIPT,
     "history.js": SCRIPT,
+    "nodes.js": SCRIPT,
     "dev.js": SCRIPT,
     "subscriptions.js": SCRIPT,
 }
@@ -217,7 +222,7 @@ mod tests {
     }
 
     fn get(path: &str) -> Response<ResponseBody> {
-        ask(&Dashboard::new(&[], false), Method::GET, path, None)
+        ask(&Dashboard::new(&[], false, false), Method::GET, path, None)
     }
 
     #[test]
@@ -247,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_page_that_is_known_is_not_sent_again() {
-        let dashboard = Dashboard::new(&[], false);
+        let dashboard = Dashboard::new(&[], false, false);
         let first = ask(&dashboard, Method::GET, DASHBOARD_PATH, None);
         let tag = first.headers()[ETAG].to_str().unwrap().to_owned();
         let again = ask(&dashboard, Method::GET, DASHBOARD_PATH, Some(&format!("\"other\", {tag}")));
@@ -261,7 +266,7 @@ mod tests {
     fn what_is_not_there_or_not_a_look_is_refused_with_the_same_policy() {
         assert_eq!(get("/_presenced/dashboard").headers()[LOCATION], DASHBOARD_PATH);
         assert_eq!(get("/_presenced/dashboard/../secret").status(), StatusCode::NOT_FOUND);
-        let post = ask(&Dashboard::new(&[], true), Method::POST, DASHBOARD_PATH, None);
+        let post = ask(&Dashboard::new(&[], true, false), Method::POST, DASHBOARD_PATH, None);
         assert_eq!(post.status(), StatusCode::METHOD_NOT_ALLOWED);
         assert!(post.headers().contains_key(CONTENT_SECURITY_POLICY));
     }
@@ -275,7 +280,7 @@ mod tests {
             client_id: "dashboard".to_owned(),
             scopes: vec!["openid".to_owned()],
         };
-        let dashboard = Dashboard::new(&[sign_in("https://id.example/realms/one")], false);
+        let dashboard = Dashboard::new(&[sign_in("https://id.example/realms/one")], false, false);
         let response = ask(&dashboard, Method::GET, DASHBOARD_PATH, None);
         let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.contains("connect-src 'self' https://id.example; "), "{policy}");

@@ -237,9 +237,16 @@ impl Reading {
             )?;
         }
         if let Some(shared) = store.shared() {
-            let held = shared.leases().borrow().held().count() as u64;
+            let leases = shared.leases().borrow().clone();
+            let (held, buckets) = (leases.held().count() as u64, leases.tokens.len() as u64);
             page.gauge("presenced_nodes", "Nodes that share the store and live", shared.living())?;
             page.gauge("presenced_leases", "Buckets whose work this node does", held)?;
+            page.gauge("presenced_buckets", "Buckets of the store, whichever node does their work", buckets)?;
+            page.gauge(
+                "presenced_log_lag_seconds",
+                "How long ago this node knew for certain that it had read everything in the log",
+                shared.log_lag().as_secs_f64(),
+            )?;
             page.counter(
                 "presenced_store_losses",
                 "Times that a bucket of the store was found to have lost what it had acknowledged",

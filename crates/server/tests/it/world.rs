@@ -119,7 +119,7 @@ impl World {
             notifier,
             subscription_rules,
             outbound: outbound::Client::new(loopback, &[]).unwrap(),
-            dashboard: server::Dashboard::new(&[], false),
+            dashboard: server::Dashboard::new(&[], false, false),
             tracer: None,
             history_readers: server::HistoryReaders::Owner,
         };

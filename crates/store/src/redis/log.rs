@@ -15,7 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redis::{Value, cmd};
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::buckets::{BUCKETS_MAX, position, time_and_bucket};
 use super::connection::{Lane, text_of};
@@ -42,6 +42,8 @@ pub(super) struct Log {
     pending: AtomicU64,
     stepping: tokio::sync::Mutex<()>,
     nudge: Notify,
+    /// When the last look began after which everything was read.
+    complete_at: Mutex<Instant>,
     /// The mark of the last changes of documents that are known of.
     pub(super) documents: watch::Sender<u64>,
 }
@@ -74,6 +76,7 @@ impl Log {
             pending: AtomicU64::new(0),
             stepping: tokio::sync::Mutex::default(),
             nudge: Notify::new(),
+            complete_at: Mutex::new(Instant::now()),
             documents: watch::Sender::default(),
         }
     }
@@ -88,6 +91,11 @@ impl Log {
     pub(super) fn heard_of(&self, documents: &DocumentsSeen) {
         let mark = documents.mark();
         self.documents.send_if_modified(|known| std::mem::replace(known, mark) != mark);
+    }
+
+    /// How long ago this node knew for certain that it had read everything.
+    pub(super) fn lag(&self) -> Duration {
+        self.complete_at.lock().elapsed()
     }
 
     /// Up to where this node has read.
@@ -108,14 +116,20 @@ impl Inner {
     pub(super) async fn follow(&self) {
         let look = LOOK.max(LOOK_PER_BUCKET * self.buckets.len() as u32);
         let mut was_wrong = false;
+        // However much this node writes itself: what others have changed of documents is told by a look alone.
+        let mut look_at = Instant::now() + look;
         loop {
             let is_own = tokio::select! {
+                () = sleep_until(look_at) => false,
                 () = self.log.nudge.notified() => true,
-                () = sleep(look) => false,
             };
-            let step = match is_own {
+            let step = match is_own && Instant::now() < look_at {
                 true => self.catch_up_with_own().await,
-                false => self.read_up().await.map(drop),
+                false => {
+                    let read = self.read_up().await.map(drop);
+                    look_at = Instant::now() + look;
+                    read
+                }
             };
             match step {
                 Ok(()) => {
@@ -137,6 +151,7 @@ impl Inner {
     /// Reads everything that was committed anywhere before this call. Answers where the log ends.
     pub(super) async fn read_up(&self) -> Result<Position, StoreError> {
         let _turn = self.log.stepping.lock().await;
+        let begun = Instant::now();
         let look = self.look().await?;
         if look.is_back {
             // The floors went with what was lost: nothing may appear where readers have passed.
@@ -144,6 +159,7 @@ impl Inner {
         }
         let newest = look.last.iter().copied().max().unwrap_or(0);
         self.advance(newest).await?;
+        *self.log.complete_at.lock() = begun;
         Ok(*self.log.end.borrow())
     }
 

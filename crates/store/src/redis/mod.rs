@@ -47,7 +47,7 @@ pub(crate) use self::claim::CLAIM;
 pub use self::connection::PATIENCE;
 pub use self::examine::{Examination, examine};
 pub use self::safety::{Loss, Risk};
-pub use crate::leases::{Leases, Node};
+pub use crate::leases::{Leases, Node, Reading};
 
 /// Buckets of a store that is made without saying how many.
 pub const BUCKETS_DEFAULT: u16 = 64;
@@ -841,6 +841,14 @@ impl Shared for Redis {
 
     fn living(&self) -> u64 {
         self.inner.membership.nodes().borrow().iter().filter(|node| node.lives).count() as u64
+    }
+
+    fn node(&self) -> &str {
+        &self.inner.membership.id
+    }
+
+    fn log_lag(&self) -> Duration {
+        self.inner.log.lag()
     }
 
     fn losses(&self) -> u64 {

@@ -8,7 +8,7 @@ use redis::Value;
 use super::Inner;
 use super::connection::{Lane, text_of};
 use crate::StoreError;
-use crate::leases::{FORGET, LEASE, LeaseEngine, Node};
+use crate::leases::{FORGET, LEASE, LeaseEngine, Node, Reading};
 
 #[async_trait]
 impl LeaseEngine for Inner {
@@ -29,6 +29,10 @@ impl LeaseEngine for Inner {
         });
         let answers = self.connections.call_all(Lane::Log, calls.collect(), self.replicas).await;
         answers.into_iter().map(|answer| answer.map(|values| token_of(&values, self.replicas))).collect()
+    }
+
+    fn reading(&self) -> Option<Reading> {
+        Some(Reading { up_to_micros: self.log.up_to(), lag: self.log.lag() })
     }
 }
 

@@ -20,7 +20,7 @@ export class Unreachable extends Error {}
 export let session = JSON.parse(sessionStorage.getItem(KEY) ?? 'null');
 
 /** What the server told before anybody signed in. */
-export let settings = { emulator: false, signIn: [], version: '' };
+export let settings = { emulator: false, nodes: false, signIn: [], version: '' };
 
 export async function loadSettings() {
   settings = await (await send('settings.json', {})).json();

@@ -4,6 +4,7 @@ import { keepSession, loadSettings, session, settings } from './api.js';
 import { board } from './board.js';
 import { dev } from './dev.js';
 import { h, say, theirs } from './dom.js';
+import { nodes } from './nodes.js';
 import { People } from './people.js';
 import { person } from './person.js';
 import { comeBack, signInPage } from './sign-in.js';
@@ -18,6 +19,7 @@ const PAGES = [
   { hash: '#/', label: 'People', open: (app) => board(app.people) },
   { hash: '#/person/', below: true, hidden: true, open: (app, id) => person(app.people, id) },
   { hash: '#/subscriptions', label: 'Subscriptions', open: () => subscriptions() },
+  { hash: '#/nodes', label: 'Nodes', nodes: true, open: () => nodes() },
   { hash: '#/emulator', label: 'Emulator', dev: true, open: (app) => dev(app.people) },
 ];
 
@@ -60,8 +62,8 @@ function enter() {
   who.replaceChildren(
     h('span', { class: 'me' }, theirs(session.name)),
     h('button', { type: 'button', click: leave }, 'Sign out'));
-  nav.replaceChildren(...PAGES.filter((page) => !page.hidden && (!page.dev || settings.emulator)).map((page) =>
-    h('a', { href: page.hash }, page.label)));
+  const isThere = (page) => !page.hidden && (!page.dev || settings.emulator) && (!page.nodes || settings.nodes);
+  nav.replaceChildren(...PAGES.filter(isThere).map((page) => h('a', { href: page.hash }, page.label)));
   nav.hidden = false;
   route();
 }

@@ -71,7 +71,7 @@ export function subscriptions() {
 }
 
 /** In an emulator anybody administers; elsewhere whoever's token says so. */
-const adminToken = async () => (settings.emulator ? emulatorToken(null) : session.token);
+export const adminToken = async () => (settings.emulator ? emulatorToken(null) : session.token);
 
 async function deliveries(id) {
   return call(`${OWN}/admin/subscriptions/${id}/deliveries`, { token: await adminToken() });
