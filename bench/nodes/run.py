@@ -3,11 +3,13 @@
 
     cargo build --release -p presenced
     python3 bench/nodes/run.py [--presenced target/release/presenced] [--nodes 1 2 3] [--fsync everysec always] [--seconds 5]
+    python3 bench/nodes/run.py --replica               # every write waits for one replica (WAIT)
+    python3 bench/nodes/run.py --tls                   # nodes talk to the engine by TLS
     python3 bench/nodes/run.py --memory 1000000        # instead: bytes a person in the engine, everybody with one session
 
 Everything is on loopback and on the same cores, the load program wrk included: what counts is CPU, not speed-up. 16 connections for
 each node, each of which waits for its answer. With `everysec` presenced is told that the last second may be lost
-(`accept_loss = "second"`); with `always` nothing is. CPU is that of the whole process while the load runs, so following the log, leases and the
+(`accept_loss = "second"`), unless there is a replica; with `always` nothing is. The engine's CPU is that of the master and its replica. CPU is that of the whole process while the load runs, so following the log, leases and the
 append-only file are in it, divided by the requests answered.
 """
 
@@ -31,6 +33,14 @@ CONNECTIONS = 16
 PEOPLE = 2_000
 BATCH = 650
 TICKS = os.sysconf("SC_CLK_TCK")
+#: An authority, and a certificate of it for this machine.
+CERTIFICATES = """
+key="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+openssl req -x509 $key -keyout ca.key -out ca.pem -days 2 -subj /CN=benchmark
+openssl req $key -keyout server.key -out server.csr -subj /CN=redis
+printf 'subjectAltName=IP:127.0.0.1\\n' >server.ext
+openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile server.ext -out server.pem -days 2
+"""
 #: Wire names of presence, alternating: each write of a person is a visible change.
 PAIRS = [("Available", "Available"), ("Busy", "InACall")]
 
@@ -108,24 +118,42 @@ def cpu(processes):
 class Fleet:
     """An engine, and nodes over it."""
 
-    def __init__(self, presenced, count, fsync, people):
+    def __init__(self, presenced, count, fsync, people, replica=False, tls=False):
         self.folder = Path(tempfile.mkdtemp(prefix="presenced-nodes-"))
         self.processes = []
         self.people = people
-        self.engine_port = free_port()
-        self.engine = self.start(
-            "redis-server", "--port", str(self.engine_port), "--bind", "127.0.0.1", "--dir", str(self.folder),
-            "--save", "", "--appendonly", "yes", "--appendfsync", fsync, "--auto-aof-rewrite-percentage", "0")
-        until("redis-server", lambda: self.ask("PING") == "PONG")
+        self.tls = tls
+        if tls:
+            subprocess.run(["sh", "-ec", CERTIFICATES], cwd=self.folder, check=True, capture_output=True)
+        # What they are asked at here, and what the nodes use.
+        self.engine_port, self.node_ports, self.engine = free_port(), [], []
+        self.redis(self.engine_port, fsync)
+        if replica:
+            self.redis(free_port(), fsync, "--replicaof", f"127.0.0.1 {self.engine_port}", "--repl-diskless-sync-delay", "0")
+            until("the replica", lambda: "state=online" in self.info("replication").get("slave0", ""))
+        self.accepts = fsync == "everysec" and not replica
         users = "".join(f"{person(number)},p{number}@example.org,P{number}\n" for number in range(people))
         (self.folder / "users.csv").write_text("id,userPrincipalName,displayName\n" + users)
         self.ports = [free_port() for _ in range(count)]
-        self.nodes = [self.node(presenced, number, fsync) for number in range(count)]
+        self.nodes = [self.node(presenced, number) for number in range(count)]
         form = urllib.parse.urlencode({
             "grant_type": "client_credentials", "client_id": APP, "client_secret": SECRET,
             "scope": "https://graph.microsoft.com/.default"}).encode()
         url = f"http://127.0.0.1:{self.ports[0]}/{TENANT}/oauth2/v2.0/token"
         self.token = json.load(urllib.request.urlopen(url, form))["access_token"]
+
+    def redis(self, port, fsync, *settings):
+        home = self.folder / f"redis-{port}"
+        home.mkdir()
+        tls_port = free_port()
+        tls = ["--tls-port", str(tls_port), "--tls-cert-file", str(self.folder / "server.pem"), "--tls-key-file", str(self.folder / "server.key"),
+               "--tls-ca-cert-file", str(self.folder / "ca.pem"), "--tls-auth-clients", "no"] if self.tls else []
+        self.engine.append(self.start(
+            "redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(home), "--save", "", "--appendonly", "yes",
+            "--appendfsync", fsync, "--auto-aof-rewrite-percentage", "0", *tls, *settings))
+        self.node_ports.append(tls_port if self.tls else port)
+        until("redis-server", lambda: subprocess.run(
+            ["redis-cli", "-p", str(port), "PING"], capture_output=True, text=True).stdout.strip() == "PONG")
 
     def start(self, *command):
         with open(self.folder / f"log-{len(self.processes)}", "w") as log:
@@ -133,18 +161,21 @@ class Fleet:
         self.processes.append(process)
         return process
 
-    def node(self, presenced, number, fsync):
+    def node(self, presenced, number):
         home = self.folder / f"node-{number}"
         home.mkdir()
-        accept = 'accept_loss = "second"' if fsync == "everysec" else ""
+        accept = 'accept_loss = "second"' if self.accepts else ""
+        authority = f'authority = "{self.folder}/ca.pem"' if self.tls else ""
+        engine = ("rediss://" if self.tls else "redis://") + ",".join(f"127.0.0.1:{port}" for port in self.node_ports)
         (home / "secret").write_text(SECRET)
         (home / "presenced.toml").write_text(f"""
 data_dir = "data"
-store = "redis://127.0.0.1:{self.engine_port}"
+store = "{engine}"
 public_url = "http://127.0.0.1:{self.ports[0]}"
 [redis]
 node = "node-{number}"
 {accept}
+{authority}
 [listen]
 http = ["127.0.0.1:{self.ports[number]}"]
 [issuer]
@@ -179,14 +210,14 @@ roles = ["Presence.ReadWrite.All"]
         head = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         lines = "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in head.items())
         path.write_text(lines + script + COUNT)
-        before = [cpu(self.nodes), cpu([self.engine]), int(self.info("stats")["total_commands_processed"])]
+        before = [cpu(self.nodes), cpu(self.engine), int(self.info("stats")["total_commands_processed"])]
         begun = time.monotonic()
         loads = [subprocess.Popen(
             ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(path), f"http://127.0.0.1:{port}"],
             stdout=subprocess.PIPE, text=True) for port in self.ports]
         counts = [count_of(load) for load in loads]
         took = time.monotonic() - begun
-        after = [cpu(self.nodes), cpu([self.engine]), int(self.info("stats")["total_commands_processed"])]
+        after = [cpu(self.nodes), cpu(self.engine), int(self.info("stats")["total_commands_processed"])]
         requests, failed = (sum(count[place] for count in counts) for place in (0, 1))
         return requests, failed, took, *(late - early for late, early in zip(after, before))
 
@@ -225,20 +256,21 @@ def costs(options):
     print("|---|---|---|---|---|---|---|---|")
     for fsync in options.fsync:
         for count in options.nodes:
-            fleet = Fleet(options.presenced, count, fsync, PEOPLE)
+            fleet = Fleet(options.presenced, count, fsync, PEOPLE, options.replica, options.tls)
+            engine_is = fsync + (", replica" if options.replica else "") + (", TLS" if options.tls else "")
             try:
                 # Everybody has a session, and all is warm.
                 fleet.load(set_script(PEOPLE, PAIRS[:1]), 2)
                 time.sleep(1)
-                before, begun = (cpu(fleet.nodes), cpu([fleet.engine])), time.monotonic()
+                before, begun = (cpu(fleet.nodes), cpu(fleet.engine)), time.monotonic()
                 time.sleep(options.seconds)
                 took = time.monotonic() - begun
-                idle = [100 * (now - then) / took for now, then in zip((cpu(fleet.nodes), cpu([fleet.engine])), before)]
+                idle = [100 * (now - then) / took for now, then in zip((cpu(fleet.nodes), cpu(fleet.engine)), before)]
                 for name, script in scripts(PEOPLE).items():
                     requests, failed, took, nodes, engine, commands = fleet.load(script, options.seconds)
-                    print(f"| {fsync} | {count} | {name} | {requests / took:,.0f} | {failed} | {nodes / requests * 1e6:.0f} µs "
+                    print(f"| {engine_is} | {count} | {name} | {requests / took:,.0f} | {failed} | {nodes / requests * 1e6:.0f} µs "
                           f"| {engine / requests * 1e6:.0f} µs | {commands / requests:.1f} |", flush=True)
-                print(f"| {fsync} | {count} | nothing | | | {idle[0]:.1f} % of a core | {idle[1]:.1f} % of a core | |", flush=True)
+                print(f"| {engine_is} | {count} | nothing | | | {idle[0]:.1f} % of a core | {idle[1]:.1f} % of a core | |", flush=True)
             finally:
                 fleet.stop()
 
@@ -288,6 +320,8 @@ def main():
     parser.add_argument("--presenced", default="target/release/presenced")
     parser.add_argument("--nodes", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--fsync", nargs="+", choices=["everysec", "always"], default=["everysec", "always"])
+    parser.add_argument("--replica", action="store_true", help="an engine with a replica, which every write waits for")
+    parser.add_argument("--tls", action="store_true", help="nodes talk to the engine by TLS")
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--memory", type=int, metavar="PEOPLE", help="measure bytes a person instead")
     parser.add_argument("--limit", type=int, default=150, help="seconds that --memory goes on writing")
@@ -295,6 +329,8 @@ def main():
     for tool in ("redis-server", "redis-cli", "wrk"):
         if not shutil.which(tool):
             sys.exit(f"missing: {tool} (Debian's packages redis-server, redis-tools, wrk)")
+    if options.tls and not shutil.which("openssl"):
+        sys.exit("missing: openssl (Debian's package openssl)")
     options.presenced = str(Path(options.presenced).resolve())
     memory(options) if options.memory else costs(options)
 
