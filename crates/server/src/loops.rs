@@ -60,14 +60,12 @@ pub async fn deliverer(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     let mut posts = JoinSet::new();
     let deliver = async {
         loop {
-            match notifier.pump().await {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "the log could not be read for delivery");
-                    tokio::time::sleep(TICK_RETRY).await;
-                    continue;
-                }
+            let read = notifier.pump().await;
+            if matches!(read, Ok(true)) {
+                continue;
+            }
+            if let Err(error) = &read {
+                tracing::warn!(%error, "the log could not be read for delivery; what was read before is delivered");
             }
             while posts.try_join_next().is_some() {}
             let plan = notifier.plan();
@@ -75,8 +73,12 @@ pub async fn deliverer(app: Arc<App>, mut stop: watch::Receiver<bool>) {
                 let (notifier, sink) = (notifier.clone(), sink.clone());
                 posts.spawn(async move { notifier.attempt(post, &*sink).await });
             }
-            if !plan.more {
-                notifier.until_due(plan.next_wake).await;
+            if plan.more {
+                continue;
+            }
+            match read {
+                Ok(_) => notifier.until_due(plan.next_wake).await,
+                Err(_) => tokio::time::sleep(TICK_RETRY).await,
             }
         }
     };

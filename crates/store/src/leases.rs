@@ -133,8 +133,8 @@ pub struct Membership {
 /// What counts for the leases besides what they are. Leases change under its lock.
 #[derive(Default)]
 struct Standing {
-    /// When the leases end, unless they are kept, by the machine's clock.
-    end: Duration,
+    /// When each lease ends, unless it is kept, by the machine's clock.
+    ends: Vec<Duration>,
     /// Those that a beat has asked for and not heard of yet: the engine may have given them.
     asked: BTreeSet<u16>,
     /// Whether this node is going. Whatever a beat that is still under way hears, nothing is its own any more.
@@ -145,7 +145,8 @@ impl Membership {
     /// A node of this id, that has nothing yet.
     pub fn new(id: String, name: String, version: String, shards: u16) -> Self {
         let leases = watch::Sender::new(Arc::new(Leases { tokens: vec![None; usize::from(shards)] }));
-        Self { id, name, version, leases, standing: Mutex::default(), nodes: watch::Sender::default() }
+        let standing = Standing { ends: vec![Duration::ZERO; usize::from(shards)], ..Standing::default() };
+        Self { id, name, version, leases, standing: Mutex::new(standing), nodes: watch::Sender::default() }
     }
 
     /// The leases, as they change.
@@ -158,17 +159,24 @@ impl Membership {
         self.nodes.subscribe()
     }
 
-    /// When the leases end, unless they are kept.
+    /// When the first of the leases ends, unless it is kept. Zero: there is none.
     pub fn ends(&self) -> Duration {
-        self.standing.lock().end
+        let standing = self.standing.lock();
+        let leases = self.leases.borrow();
+        leases
+            .held()
+            .filter_map(|shard| standing.ends.get(usize::from(shard)))
+            .min()
+            .copied()
+            .unwrap_or_default()
     }
 
     /// The leases, as far as they still count.
     pub fn current(&self, now: Duration) -> Arc<Leases> {
         let standing = self.standing.lock();
-        if now >= standing.end {
-            self.set(&standing, self.none());
-        }
+        let known = self.leases.borrow().clone();
+        let left = known.tokens.iter().zip(&standing.ends).map(|(token, end)| token.filter(|_| now < *end));
+        self.set(&standing, Leases { tokens: left.collect() });
         self.leases.borrow().clone()
     }
 
@@ -189,8 +197,11 @@ impl Membership {
 
     /// Says that this node lives, and takes, keeps and gives back leases as the list of nodes wants.
     ///
+    /// Where only a part of the engine does not answer, the leases there end when their time has come, and the others are kept:
+    /// for whom they are is decided by the nodes that were known last.
+    ///
     /// # Errors
-    /// [`StoreError`]. Leases of which the engine did not say that they are this node's are not. A node that has left takes
+    /// [`StoreError`]. Leases of which the engine says that they are not this node's are let go of. A node that has left takes
     /// none, also when it was asked to before.
     pub async fn beat(
         &self,
@@ -210,7 +221,11 @@ impl Membership {
         });
         let build = format!("{}{}", self.version, reading.unwrap_or_default());
         let about = format!("{}\t{build}\t{}", before.held().count(), self.name);
-        let nodes = engine.heartbeat(&self.id, &about).await?;
+        let (nodes, mut outcome) = match engine.heartbeat(&self.id, &about).await {
+            Ok(nodes) => (nodes, Ok(())),
+            Err(error) if before.held().next().is_none() => return Err(error),
+            Err(error) => (self.nodes.borrow().clone(), Err(error)),
+        };
         let mut living: Vec<&str> =
             nodes.iter().filter(|node| node.lives).map(|node| node.id.as_str()).collect();
         if !living.contains(&self.id.as_str()) {
@@ -238,21 +253,21 @@ impl Membership {
             standing.asked =
                 wanted.iter().filter(|(_, is_wanted)| *is_wanted).map(|(shard, _)| *shard).collect();
         }
-        let mut tokens = vec![None; before.tokens.len()];
-        let mut outcome = Ok(());
-        for ((shard, _), token) in wanted.iter().zip(engine.lease(&self.id, &wanted).await) {
-            tokens[usize::from(*shard)] = match token {
-                Ok(token) => token,
-                Err(error) => {
-                    outcome = Err(error);
-                    None
-                }
-            };
-        }
+        let answers = engine.lease(&self.id, &wanted).await;
         {
             let mut standing = self.standing.lock();
-            standing.end = started + LEASE - MARGIN;
             standing.asked.clear();
+            let mut tokens = self.leases.borrow().tokens.clone();
+            for ((shard, _), answer) in wanted.iter().zip(answers) {
+                let place = usize::from(*shard);
+                match answer {
+                    Ok(token) => {
+                        (tokens[place], standing.ends[place]) = (token, started + LEASE - MARGIN);
+                    }
+                    // What it was until now it is until its time has come.
+                    Err(error) => outcome = Err(error),
+                }
+            }
             self.set(&standing, Leases { tokens });
         }
         self.nodes.send_replace(nodes);

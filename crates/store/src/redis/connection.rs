@@ -19,13 +19,15 @@ use redis::{
     Pipeline, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, Value, cmd,
 };
 use rustls as _;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Place;
 use crate::StoreError;
 
 /// How long a call goes on trying while the engine does not answer, or says that it cannot for now.
 pub const PATIENCE: Duration = Duration::from_secs(4);
+/// How long a master of a cluster is waited for by those who can do without it for now, such as timers and leases of others.
+pub(super) const ASIDE: Duration = Duration::from_millis(750);
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_millis(1_500);
 /// How long making a connection may take.
@@ -214,6 +216,28 @@ impl Connections {
         calls: Vec<(u16, Vec<Cmd>)>,
         replicas: usize,
     ) -> Vec<Result<Vec<Value>, StoreError>> {
+        self.call_groups(None, lane, calls, replicas).await
+    }
+
+    /// [`call_all`](Self::call_all), but what a master of a cluster has not answered within a time is left aside: the others do
+    /// not wait for it. An engine that is one server has its usual time.
+    pub(super) async fn call_all_within(
+        &self,
+        limit: Duration,
+        lane: Lane,
+        calls: Vec<(u16, Vec<Cmd>)>,
+        replicas: usize,
+    ) -> Vec<Result<Vec<Value>, StoreError>> {
+        self.call_groups(self.is_cluster.then_some(limit), lane, calls, replicas).await
+    }
+
+    async fn call_groups(
+        &self,
+        limit: Option<Duration>,
+        lane: Lane,
+        calls: Vec<(u16, Vec<Cmd>)>,
+        replicas: usize,
+    ) -> Vec<Result<Vec<Value>, StoreError>> {
         let masters = self.masters.lock().clone();
         let master = |slot: u16| masters.get(usize::from(slot)).copied().unwrap_or(0);
         let mut groups: Vec<(u16, Vec<usize>)> = Vec::new();
@@ -224,9 +248,14 @@ impl Connections {
             }
         }
         let calls = &calls;
-        let answers =
-            join_all(groups.into_iter().map(|(_, places)| self.call_group(lane, calls, places, replicas)));
-        let mut found: Vec<_> = answers.await.into_iter().flatten().collect();
+        let answers = groups.into_iter().map(|(_, places)| async move {
+            let Some(limit) = limit else { return self.call_group(lane, calls, places, replicas).await };
+            let late = places.clone();
+            let answers = timeout(limit, self.call_group(lane, calls, places, replicas)).await;
+            let refusal = || StoreError::Unavailable("the engine: a master does not answer".to_owned());
+            answers.unwrap_or_else(|_| late.into_iter().map(|place| (place, Err(refusal()))).collect())
+        });
+        let mut found: Vec<_> = join_all(answers).await.into_iter().flatten().collect();
         found.sort_by_key(|(place, _)| *place);
         found.into_iter().map(|(_, answer)| answer).collect()
     }
@@ -480,6 +509,17 @@ pub(super) fn wait_for(replicas: usize) -> Cmd {
 /// The first error among values, or all of them.
 fn all_good(values: Vec<Value>) -> RedisResult<Vec<Value>> {
     values.into_iter().map(Value::extract_error).collect()
+}
+
+/// The answers there are; an error only if there is none.
+pub(super) fn of_those_that_answer<T>(answers: Vec<Result<T, StoreError>>) -> Result<Vec<T>, StoreError> {
+    let mut refusal = None;
+    let found: Vec<T> =
+        answers.into_iter().filter_map(|answer| answer.map_err(|error| refusal = Some(error)).ok()).collect();
+    match refusal {
+        Some(error) if found.is_empty() => Err(error),
+        _ => Ok(found),
+    }
 }
 
 /// Whether the same may go well in a moment.

@@ -31,7 +31,7 @@ use tokio::time::{Instant, sleep};
 use self::buckets::{
     Bucket, bucket_of_document, bucket_of_user, buckets, field_of, number_of, slot_of, user_of,
 };
-use self::connection::{Connections, Lane, REPLICAS_WAIT, text_of, wait_for};
+use self::connection::{ASIDE, Connections, Lane, REPLICAS_WAIT, of_those_that_answer, text_of, wait_for};
 use self::log::Log;
 use crate::leases::{BEAT, Membership};
 use crate::record;
@@ -510,8 +510,9 @@ impl Inner {
             (bucket.slot, vec![call])
         });
         let mut due = Vec::new();
-        for answer in self.connections.call_all(Lane::Read, calls.collect(), 0).await {
-            let values = answer?;
+        // Whoever is due at a master that does not answer is due later. The others do not wait for that.
+        let answers = self.connections.call_all_within(ASIDE, Lane::Read, calls.collect(), 0).await;
+        for values in of_those_that_answer(answers)? {
             let Some(Value::Array(found)) = values.first() else { return Err(damaged("a reply")) };
             for pair in found.chunks_exact(2) {
                 let Value::BulkString(field) = &pair[0] else { return Err(damaged("a wake-up")) };
@@ -531,8 +532,8 @@ impl Inner {
             (bucket.slot, vec![cmd("ZRANGE").arg(&bucket.wakes).arg(0).arg(0).arg("WITHSCORES").to_owned()])
         });
         let mut earliest = None;
-        for answer in self.connections.call_all(Lane::Read, calls.collect(), 0).await {
-            let values = answer?;
+        let answers = self.connections.call_all_within(ASIDE, Lane::Read, calls.collect(), 0).await;
+        for values in of_those_that_answer(answers)? {
             let Some(Value::Array(found)) = values.first() else { return Err(damaged("a reply")) };
             if let Some(at) = found.get(1) {
                 let at = instant(at)?;
@@ -876,10 +877,8 @@ impl Inner {
             call.arg(age);
             (bucket.slot, vec![call])
         });
-        for answer in self.connections.call_all(Lane::Log, calls.collect(), 0).await {
-            answer?;
-        }
-        Ok(())
+        let answers = self.connections.call_all_within(ASIDE, Lane::Log, calls.collect(), 0).await;
+        of_those_that_answer(answers).map(drop)
     }
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use redis::Value;
 
 use super::Inner;
-use super::connection::{Lane, text_of};
+use super::connection::{ASIDE, Lane, text_of};
 use crate::StoreError;
 use crate::leases::{FORGET, LEASE, LeaseEngine, Node, Reading};
 
@@ -15,7 +15,9 @@ impl LeaseEngine for Inner {
     async fn heartbeat(&self, node: &str, about: &str) -> Result<Vec<Node>, StoreError> {
         let mut call = self.connections.scripts.heartbeat.on(&[&self.nodes_key]);
         call.arg(node).arg(LEASE.as_millis() as u64).arg(FORGET.as_millis() as u64).arg(about);
-        let values = self.connections.call(Lane::Log, self.nodes_slot, &[call]).await?;
+        let called =
+            self.connections.call_all_within(ASIDE, Lane::Log, vec![(self.nodes_slot, vec![call])], 0);
+        let values = called.await.pop().transpose()?.unwrap_or_default();
         let Some(Value::Array(found)) = values.into_iter().next() else { return Ok(Vec::new()) };
         Ok(found.chunks_exact(3).filter_map(node_of).collect())
     }
@@ -27,7 +29,8 @@ impl LeaseEngine for Inner {
             call.arg(node).arg(LEASE.as_millis() as u64).arg(u8::from(*wanted));
             (place.slot, vec![call])
         });
-        let answers = self.connections.call_all(Lane::Log, calls.collect(), self.replicas).await;
+        let called = self.connections.call_all_within(ASIDE, Lane::Log, calls.collect(), self.replicas);
+        let answers = called.await;
         answers.into_iter().map(|answer| answer.map(|values| token_of(&values, self.replicas))).collect()
     }
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use presence::UserKey;
 use store::leases::{BEAT, LEASE, LeaseTable, MARGIN};
-use store::redis::{Loss, OpenError, Options, PATIENCE, Place, Redis};
-use store::{Document, DocumentKind, LogRead, Position, Retention, Shared, Store, StoreError, Version};
+use store::redis::{Loss, OpenError, Options, PATIENCE, Place, Redis, shard_of_document};
+use store::{
+    Commit, Document, DocumentKind, LogRead, Position, Retention, Shared, Store, StoreError, Version,
+};
 
 use crate::engines::{Engine, Server, apart, is_missing, runtime, wait_for};
 use crate::support::{commit, document, marks, second, user};
@@ -258,6 +260,65 @@ fn leases_end_when_their_time_has_come_although_the_beat_that_was_to_keep_them_h
         engine.servers[0].signal("-CONT");
         store.leases().wait_for(|leases| leases.held().count() == 4).await.unwrap();
     });
+}
+
+#[test]
+fn while_one_master_of_a_cluster_is_gone_the_leases_and_timers_of_the_others_go_on() {
+    if is_missing() {
+        return;
+    }
+    let mut engine = Engine::cluster();
+    for server in &engine.servers {
+        // The others serve what they have, and nobody takes over before it is asked to.
+        server.cli(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
+        server.cli(&["CONFIG", "SET", "cluster-replica-no-failover", "yes"]);
+    }
+    let options = Options { buckets: Some(12), ..apart() };
+    let store = engine.open(options.clone());
+    for number in 0..60 {
+        run(store.commit(Commit { wake_at: Some(second(1)), ..commit(number, 0, 0) })).unwrap();
+    }
+    let held = || store.leases().borrow().held().collect::<Vec<u16>>();
+    let due = || run(store.due(second(2), 100)).unwrap();
+    assert_eq!((held().len(), due().len()), (12, 60));
+
+    // The one that has the list of nodes: nobody can say that they live.
+    let list = format!("{}:nodes", options.prefix);
+    let is_victim = |server: &Server| {
+        let is_master = server.cli(&["INFO", "replication"]).contains("role:master");
+        is_master && !server.cli(&["HLEN", &list]).starts_with("MOVED")
+    };
+    let victim = engine.servers.iter().position(is_victim).unwrap();
+    let id = engine.servers[victim].cli(&["CLUSTER", "MYID"]);
+    engine.servers[victim].kill();
+    wait_for("the end of its leases", || held().len() < 12);
+    let of_the_others = held();
+    assert!(!of_the_others.is_empty(), "all is let go of because one master is gone");
+    // For longer than a lease lasts, so they were kept meanwhile.
+    let bucket = |user: &UserKey| {
+        let key = [user.tenant.as_u128().to_be_bytes(), user.user.as_u128().to_be_bytes()].concat();
+        shard_of_document(DocumentKind::DirectoryUser, &key, 12)
+    };
+    let expected = (0..60).map(user).filter(|user| of_the_others.contains(&bucket(user))).count();
+    let since = tokio::time::Instant::now();
+    wait_for("more time than a lease lasts", || {
+        assert_eq!(held(), of_the_others);
+        let found = due();
+        assert_eq!(found.len(), expected);
+        assert!(found.iter().all(|user| of_the_others.contains(&bucket(user))));
+        assert_eq!(run(store.next_wake()).unwrap(), Some(second(1)));
+        since.elapsed() > 2 * LEASE
+    });
+
+    // Its replica takes its place, and it comes back as the replica of that.
+    let nodes = engine.servers[(victim + 1) % 6].cli(&["CLUSTER", "NODES"]);
+    let replica = nodes.lines().find(|line| line.contains("slave") && line.contains(&id)).unwrap();
+    let replica =
+        engine.servers.iter().find(|server| replica.contains(&format!(":{}@", server.port))).unwrap();
+    assert_eq!(replica.cli(&["CLUSTER", "FAILOVER", "TAKEOVER"]), "OK");
+    engine.servers[victim].restart();
+    wait_for("all leases", || held().len() == 12);
+    assert_eq!(due().len(), 60);
 }
 
 #[test]
