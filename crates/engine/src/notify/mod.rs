@@ -565,7 +565,9 @@ impl Notifier {
     /// [`EngineError::Store`]; the next call writes it.
     pub async fn save(&self) -> Result<bool, EngineError> {
         if let Some(shared) = self.store.shared() {
+            let deleted = self.delete_unwanted().await;
             let has_written = self.save_shares(shared, &mut *self.saving.lock().await).await?;
+            deleted?;
             return Ok(self.end_expired().await || has_written);
         }
         let mut saved = self.saving.lock().await;

@@ -48,6 +48,10 @@ pub(super) struct Queue {
     /// told everything then. Somebody may have renewed them meanwhile.
     pub(super) expired: BTreeMap<SubscriptionId, Position>,
     is_shared: bool,
+    /// Subscriptions that were refused to who asked for them and may be kept all the same, the last ones, in order.
+    refused: VecDeque<SubscriptionId>,
+    /// Of them, those that are to be deleted, whoever has their shard.
+    pub(super) unwanted: BTreeSet<SubscriptionId>,
     /// Lifecycle events that are still to be told, and the subscriptions they are of: those may be gone by then.
     pub(super) lifecycle: BTreeMap<LifecycleKey, Arc<Subscription>>,
     /// Of them, what came or went since it was last kept.
@@ -59,6 +63,9 @@ pub(super) struct Queue {
     pub(super) attempts: VecDeque<Attempt>,
     counter: u64,
 }
+
+/// Most subscriptions that are remembered as refused.
+const REFUSED_MAX: usize = 1_024;
 
 pub(super) struct Feed {
     pub(super) subscription: Arc<Subscription>,
@@ -152,6 +159,26 @@ impl Queue {
             attempts: self.attempts.len(),
             posts: self.posts.len(),
         }
+    }
+
+    /// Takes note that who asked for a subscription was told that there is none. Nobody has heard of it, so it can be deleted
+    /// without a lease.
+    pub(super) fn refuse(&mut self, id: SubscriptionId) {
+        self.refused.push_back(id);
+        if self.refused.len() > REFUSED_MAX {
+            self.refused.pop_front();
+        }
+        self.unwanted.insert(id);
+    }
+
+    /// Whether a subscription that has come to light was refused. It is to be deleted then, again if need be: what was thought to
+    /// have failed may be carried out late.
+    pub(super) fn is_refused(&mut self, id: SubscriptionId) -> bool {
+        let is_refused = self.refused.contains(&id);
+        if is_refused {
+            self.unwanted.insert(id);
+        }
+        is_refused
     }
 
     pub(super) fn insert(

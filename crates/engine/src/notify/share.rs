@@ -77,6 +77,9 @@ impl Notifier {
         let mut queue = self.queue.lock();
         for document in documents.into_iter().filter(|document| document.kind == DocumentKind::Subscription) {
             let Ok(id) = uuid::Uuid::from_slice(&document.key).map(SubscriptionId) else { continue };
+            if document.body.is_some() && queue.is_refused(id) {
+                continue;
+            }
             let subscription = match document.body {
                 Some(_) => Subscription::from_document(&document),
                 None => None,
@@ -343,6 +346,19 @@ impl Notifier {
         select(leases, documents).await;
     }
 
+    /// Deletes what was refused to who asked for it and may be kept all the same.
+    pub(super) async fn delete_unwanted(&self) -> Result<(), EngineError> {
+        let unwanted = std::mem::take(&mut self.queue.lock().unwanted);
+        if unwanted.is_empty() {
+            return Ok(());
+        }
+        let deleted = self.store.put_documents(unwanted.iter().flat_map(deletions).collect()).await;
+        if deleted.is_err() {
+            self.queue.lock().unwanted.extend(unwanted);
+        }
+        Ok(deleted?)
+    }
+
     /// [`save`](Self::save) for the shards that this process has.
     pub(super) async fn save_shares(
         &self,
@@ -399,10 +415,7 @@ impl Notifier {
             of_shard.entry(shard(id)).or_default().push(cursor_document(id.0.as_bytes(), Some(*cursor)));
         }
         for id in &ended {
-            let documents = of_shard.entry(shard(id)).or_default();
-            let cursor = cursor_document(id.0.as_bytes(), None);
-            documents.push(Document { kind: DocumentKind::Subscription, ..cursor.clone() });
-            documents.push(cursor);
+            of_shard.entry(shard(id)).or_default().extend(deletions(id));
         }
         of_shard.retain(|shard, documents| {
             if following.kept.get(shard) != Some(&read) {
@@ -466,4 +479,10 @@ impl Notifier {
         }
         outcome
     }
+}
+
+/// What deletes a subscription and its cursor.
+fn deletions(id: &SubscriptionId) -> [Document; 2] {
+    let cursor = cursor_document(id.0.as_bytes(), None);
+    [Document { kind: DocumentKind::Subscription, ..cursor.clone() }, cursor]
 }

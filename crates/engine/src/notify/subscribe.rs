@@ -1,14 +1,19 @@
 //! Creating, showing, changing and ending subscriptions. Each answers when what it did is durable.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use presence::{AppId, TenantId, Timestamp, UserId};
-use store::{DocumentKind, LOG_READ_MAX, LogRead, Position, StoreError};
+use store::{DocumentKind, LOG_READ_MAX, LogRead, Position, Shared, StoreError};
 
 use super::{
     Certificate, LifecycleEvent, LifecycleKey, Notice, Notifier, Subscription, SubscriptionId, TURNS,
     USERS_PER_SUBSCRIPTION_MAX, cursor_document,
 };
+
+/// How many subscriptions may be made at the same moment by all processes together: [`TURNS`] by each of sixteen. While an
+/// application has room for more, nobody has to wait for those who make others for it.
+const CREATED_AT_ONCE_MAX: usize = 16 * TURNS;
 
 /// How many subscriptions there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,13 +81,36 @@ impl Notifier {
         if subscription.users.len() > USERS_PER_SUBSCRIPTION_MAX {
             return Err(SubscribeError::TooManyUsers);
         }
-        let Some(shared) = self.store.shared() else { return self.create_alone(subscription, quota).await };
+        let Some(shared) = self.store.shared() else { return self.create_known(subscription, quota).await };
         let name = owner_name(&subscription);
         // Among ourselves in the order of coming, and only the first of us asks the others.
         let _turn =
             self.turns[name.iter().map(|byte| usize::from(*byte)).sum::<usize>() % TURNS].lock().await;
         let claim = shared.claim(&name).await?;
-        let created = self.create_alone(subscription, quota).await;
+        let created = self.create_among(shared, subscription, quota).await;
+        claim.release().await;
+        created
+    }
+
+    /// As the only one who makes one for this owner; where the application has not much room left, as the only one who makes
+    /// one for it.
+    async fn create_among(
+        &self,
+        shared: &dyn Shared,
+        subscription: Subscription,
+        quota: Quota,
+    ) -> Result<Arc<Subscription>, SubscribeError> {
+        self.fresh().await?;
+        let owner = (subscription.tenant, subscription.app);
+        let known = self.queue.lock().by_app.get(&owner).map_or(0, BTreeSet::len);
+        if known + CREATED_AT_ONCE_MAX < quota.per_app_and_tenant {
+            return self.create_known(subscription, quota).await;
+        }
+        let claim = shared.claim(&app_name(&subscription)).await?;
+        let created = match self.fresh().await {
+            Ok(()) => self.create_known(subscription, quota).await,
+            Err(error) => Err(error.into()),
+        };
         claim.release().await;
         created
     }
@@ -101,13 +129,13 @@ impl Notifier {
         changed
     }
 
-    async fn create_alone(
+    /// With what others have made by now known here.
+    async fn create_known(
         &self,
         mut subscription: Subscription,
         quota: Quota,
     ) -> Result<Arc<Subscription>, SubscribeError> {
         let id = subscription.id;
-        self.fresh().await?;
         // With everything that was committed before: it is not for this subscription.
         let created_after = self.store.log_now().await?;
         let is_ours = self.store.shared().is_none_or(|shared| {
@@ -151,7 +179,10 @@ impl Notifier {
             let mut queue = self.queue.lock();
             queue.remove(id);
             // It may have been kept all the same.
-            queue.ended.push(id);
+            match self.store.shared() {
+                Some(_) => queue.refuse(id),
+                None => queue.ended.push(id),
+            }
         })?;
         if !is_still_kept {
             let removed = self.queue.lock().remove(id);
@@ -374,6 +405,14 @@ impl Notifier {
         // It may have been heard of already, from the store.
         Ok(self.queue.lock().remove(id).unwrap_or(subscription))
     }
+}
+
+/// Of whom together there may be only so many.
+fn app_name(subscription: &Subscription) -> Vec<u8> {
+    [subscription.tenant.as_u128(), subscription.app.as_u128()]
+        .iter()
+        .flat_map(|id| id.to_be_bytes())
+        .collect()
 }
 
 /// Who may not have two: the tenant, the application, and on whose behalf.

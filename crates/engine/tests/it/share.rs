@@ -1,5 +1,6 @@
 //! Delivery that several processes share, over a store in memory whose leases the test gives and takes.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,14 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use engine::notify::{
     Backlog, DeliverySettings, EVERY_BACKLOG_MAX, LifecycleEvent, Notice, Notifier, Outcome, Post, Quota,
-    Subscription, SubscriptionId,
+    SubscribeError, Subscription, SubscriptionId,
 };
 use engine::{Clock, ClockState, Engine, SeededIds, SystemClock, VirtualClock};
 use presence::{AppId, Command, SessionLifetime, SessionPair, TenantId, Timestamp, UserId, UserKey};
 use store::redis::{Leases, Node};
 use store::{
-    Commit, Document, DocumentChanges, DocumentKind, DocumentsSeen, LogRead, Memory, Position, Shared, Store,
-    StoreError, Stored, Version,
+    Claim, Commit, Document, DocumentChanges, DocumentKind, DocumentsSeen, LogRead, Memory, Position, Shared,
+    Store, StoreError, Stored, Version,
 };
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -30,6 +31,8 @@ struct Common {
     /// The token of whoever has the lease.
     token: Mutex<u64>,
     documents: watch::Sender<u64>,
+    /// What somebody has the sole right to.
+    claims: watch::Sender<BTreeSet<Vec<u8>>>,
 }
 
 /// The store as one process sees it.
@@ -40,6 +43,8 @@ struct View {
     is_cut: AtomicBool,
     /// If there, documents are put when it is told; the second one tells that somebody waits for it.
     gate: Mutex<Option<Arc<(Notify, Notify)>>>,
+    /// Whether documents are put and nobody hears of it.
+    is_answer_lost: AtomicBool,
 }
 
 impl View {
@@ -55,6 +60,9 @@ impl View {
             *count += u64::from(is_told);
             is_told
         });
+        if self.is_answer_lost.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("the answer is lost".to_owned()));
+        }
         Ok(())
     }
 }
@@ -133,6 +141,17 @@ impl Shared for View {
             return Err(StoreError::Conflict);
         }
         self.put(documents).await
+    }
+
+    async fn claim(&self, name: &[u8]) -> Result<Claim, StoreError> {
+        let claims = self.common.claims.clone();
+        while !claims.send_if_modified(|claims| claims.insert(name.to_vec())) {
+            claims.subscribe().wait_for(|claims| !claims.contains(name)).await.unwrap();
+        }
+        let name = name.to_vec();
+        Ok(Claim::new(async move {
+            claims.send_if_modified(|claims| claims.remove(&name));
+        }))
     }
 
     fn documents_changed(&self) -> watch::Receiver<u64> {
@@ -225,8 +244,12 @@ impl World {
     fn new() -> Self {
         let clock = Arc::new(VirtualClock::new(Arc::new(SystemClock::new(None)), ClockState::default()));
         clock.freeze();
-        let common =
-            Common { store: Memory::default(), token: Mutex::new(0), documents: watch::Sender::default() };
+        let common = Common {
+            store: Memory::default(),
+            token: Mutex::new(0),
+            documents: watch::Sender::default(),
+            claims: watch::Sender::default(),
+        };
         Self { common: Arc::new(common), clock, changes: AtomicUsize::new(0) }
     }
 
@@ -236,6 +259,7 @@ impl World {
             leases: watch::Sender::new(Arc::new(Leases { tokens: vec![None] })),
             is_cut: AtomicBool::new(false),
             gate: Mutex::default(),
+            is_answer_lost: AtomicBool::new(false),
         });
         let settings = DeliverySettings { backlog: Backlog::Every, ..DeliverySettings::default() };
         let ids = Arc::new(SeededIds::default());
@@ -400,6 +424,69 @@ async fn a_subscription_is_delivered_by_whoever_gets_its_lease_while_it_is_being
     created.unwrap();
     world.changes(&only, 3).await;
     assert_eq!(only.deliver().await, Told { positions: world.log().await, events: vec![] });
+}
+
+#[tokio::test]
+async fn an_applications_limit_holds_over_all_processes_for_whomever_they_are_asked() {
+    let world = World::new();
+    let (one, other) = (world.process().await, world.process().await);
+    let on_behalf_of = |user: u128| Subscription {
+        id: SubscriptionId(Uuid::from_u128(user)),
+        delegated: Some(UserId::from_u128(user)),
+        ..world.subscription()
+    };
+    let quota = Quota { per_app_and_tenant: 1, ..QUOTA };
+    let gate = Arc::new((Notify::new(), Notify::new()));
+    *one.view.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    let second = async {
+        // The first one has looked, and what it makes is not kept yet.
+        gate.1.notified().await;
+        let go_on = async {
+            tokio::task::yield_now().await;
+            one.view.gate.lock().unwrap().take();
+            gate.0.notify_one();
+        };
+        tokio::join!(other.notifier.create(on_behalf_of(2), quota), go_on).0
+    };
+    let (first, second) = tokio::join!(one.notifier.create(on_behalf_of(1), quota), second);
+    assert!(first.is_ok(), "{first:?}");
+    assert!(matches!(second, Err(SubscribeError::QuotaExceeded { limit: 1 })), "{second:?}");
+    assert_eq!(world.common.store.documents(DocumentKind::Subscription).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_subscription_that_was_refused_and_kept_all_the_same_is_deleted_whoever_has_its_lease() {
+    let world = World::new();
+    let (one, other) = (world.process().await, world.process().await);
+    other.learns(Some(world.lease()));
+    one.view.is_answer_lost.store(true, Ordering::SeqCst);
+    let created = one.notifier.create(world.subscription(), QUOTA).await;
+    assert!(matches!(created, Err(SubscribeError::Store(_))), "{created:?}");
+    let kept = async || {
+        let store = &world.common.store;
+        let all =
+            [DocumentKind::Subscription, DocumentKind::DeliveryCursor].map(|kind| store.documents(kind));
+        let [subscriptions, cursors] = all;
+        let mut kept = subscriptions.await.unwrap();
+        let of_it = |document: &Document| document.key == Uuid::from_u128(77).as_bytes();
+        kept.extend(cursors.await.unwrap().into_iter().filter(of_it));
+        kept
+    };
+    let late = kept().await;
+    assert_eq!(late.len(), 2, "with its cursor, and nobody was told of it");
+    assert!(one.notifier.save().await.is_err(), "still no answer; the deletion was heard all the same");
+    one.view.is_answer_lost.store(false, Ordering::SeqCst);
+    one.notifier.save().await.unwrap();
+    assert_eq!(kept().await, []);
+    other.notifier.fresh().await.unwrap();
+    assert!(other.notifier.get(SubscriptionId(Uuid::from_u128(77))).is_none());
+
+    // What was thought to have failed is carried out late.
+    other.view.put(late).await.unwrap();
+    one.notifier.fresh().await.unwrap();
+    assert!(one.notifier.get(SubscriptionId(Uuid::from_u128(77))).is_none());
+    one.notifier.save().await.unwrap();
+    assert_eq!(kept().await, []);
 }
 
 #[tokio::test]
