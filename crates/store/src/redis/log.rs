@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::buckets::{BUCKETS_MAX, position, time_and_bucket};
-use super::connection::{ASIDE, Lane, text_of};
+use super::connection::{Lane, text_of};
 use super::{Inner, check_kept, documents_end, entry, last_change};
 use crate::{DocumentsSeen, LOG_READ_MAX, LogEntry, LogRead, Position, StoreError};
 
@@ -193,7 +193,7 @@ impl Inner {
         });
         let mut look = Look { last: Vec::with_capacity(self.buckets.len()), is_back: false };
         let mut documents = DocumentsSeen::default();
-        for answer in self.connections.call_all_within(ASIDE, Lane::Log, calls.collect(), 0).await {
+        for answer in self.connections.call_all(Lane::Log, calls.collect(), 0).await {
             let values = answer?;
             look.last.push(values.first().and_then(|last| text_of(last).parse().ok()).unwrap_or(0));
             documents.last.push(last_change(values.get(1))?);
@@ -219,8 +219,7 @@ impl Inner {
             let mut entries = Vec::new();
             let mut last = Vec::with_capacity(self.buckets.len());
             let mut trimmed = Position(0);
-            let called = self.connections.call_all_within(ASIDE, Lane::Log, calls.collect(), self.replicas);
-            let answers = called.await;
+            let answers = self.connections.call_all(Lane::Log, calls.collect(), self.replicas).await;
             for (bucket, answer) in (0..).zip(answers) {
                 let values = answer?;
                 check_kept(&values, self.replicas)?;
