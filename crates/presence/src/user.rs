@@ -130,6 +130,9 @@ impl UserPresence {
         until: Timestamp,
     ) -> Result<Vec<Change>, PresenceError> {
         let now = now.max(self.settled_at);
+        if self.has_only_sessions() && self.takes_of_sessions(&command, now)? {
+            return self.execute_on_sessions(command, now, until);
+        }
         let mut next = self.clone();
         next.perform(command, now)?;
         Ok(self.replace_with(next, now, until))
@@ -157,19 +160,23 @@ impl UserPresence {
     /// The visible changes that time makes after `after` and up to `until`, both as they are understood by
     /// [`at`](Self::at), oldest first. Not more than [`CHANGES_BY_TIME_MAX`].
     pub fn changes_by_time(&self, after: Timestamp, until: Timestamp) -> Vec<Change> {
-        let mut from = after.max(self.settled_at);
+        let from = after.max(self.settled_at);
         let mut changes = Vec::new();
+        let next_deadline = |after| self.next_deadline(after).filter(|at| *at <= until);
         // Mostly nothing has come due, and then there is nothing to work out.
-        if self.next_deadline(from).is_none_or(|at| at > until) {
-            return changes;
-        }
+        let Some(mut at) = next_deadline(from) else { return changes };
         let mut sequence_number = self.sequence_number_at(from);
-        let mut before = self.view(from).pair;
-        while let Some(at) = self.next_change_until(from, until) {
-            sequence_number.0 += 1;
-            let pair = self.view(at).pair;
-            changes.push(Change { at, pair, sequence_number, is_pair_changed: pair != before });
-            (from, before) = (at, pair);
+        let mut before = self.seen(from);
+        loop {
+            let seen = self.seen(at);
+            if seen != before {
+                sequence_number.0 += 1;
+                let (pair, is_pair_changed) = (seen.pair(), seen.pair() != before.pair());
+                changes.push(Change { at, pair, sequence_number, is_pair_changed });
+                before = seen;
+            }
+            let Some(next) = next_deadline(at) else { break };
+            at = next;
         }
         debug_assert!(changes.len() <= CHANGES_BY_TIME_MAX);
         changes
@@ -337,10 +344,7 @@ impl UserPresence {
     fn replace_with(&mut self, mut next: Self, now: Timestamp, until: Timestamp) -> Vec<Change> {
         next.forget_ended(now);
         let mut changes = self.changes_by_time(self.settled_at, now);
-        let mut sequence_number = changes.last().map_or(self.sequence_number, |last| last.sequence_number);
-        if until > now && self.next_deadline(now).is_some_and(|at| at <= until) {
-            sequence_number.0 += self.changes_by_time(now, until).len() as u64;
-        }
+        let mut sequence_number = self.number_after(&changes, now, until);
         let (before, after) = (self.view(now), next.view(now));
         if after != before {
             sequence_number.0 += 1;
@@ -353,8 +357,75 @@ impl UserPresence {
         changes
     }
 
+    /// Whether nothing of the record but its sessions can be seen, or come due. So it is with nearly everybody, who is then
+    /// spared to be asked again and again about parts that are not there.
+    fn has_only_sessions(&self) -> bool {
+        self.preferred.is_none()
+            && self.status_message.is_none()
+            && self.manual_location.is_none()
+            && self.automatic_locations.is_empty()
+            && self.schedule.segments().is_empty()
+            && self.out_of_office.is_none()
+    }
+
+    /// Whether a command is about sessions, and will not be refused.
+    fn takes_of_sessions(&self, command: &Command, now: Timestamp) -> Result<bool, PresenceError> {
+        let live = || self.sessions.iter().filter(|session| session.is_live(now));
+        match command {
+            Command::SetPresence { app, .. } => {
+                if live().filter(|session| session.app != *app).count() >= SESSIONS_PER_USER_MAX {
+                    return Err(PresenceError::TooManySessions);
+                }
+                Ok(true)
+            }
+            Command::ClearPresence { app } => {
+                if !live().any(|session| session.app == *app) {
+                    return Err(PresenceError::SessionNotFound);
+                }
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// What [`replace_with`](Self::replace_with) comes to where there are only sessions, before and after, without making another
+    /// record.
+    fn execute_on_sessions(
+        &mut self,
+        command: Command,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Change>, PresenceError> {
+        let mut changes = self.changes_by_time(self.settled_at, now);
+        let mut sequence_number = self.number_after(&changes, now, until);
+        let before = self.decide(now).pair;
+        self.perform(command, now)?;
+        self.forget_ended(now);
+        let pair = self.decide(now).pair;
+        if pair != before {
+            sequence_number.0 += 1;
+            changes.push(Change { at: now, pair, sequence_number, is_pair_changed: true });
+        }
+        self.sequence_number = sequence_number;
+        self.settled_at = now;
+        Ok(changes)
+    }
+
+    /// The number that these changes lead to, which are all up to `now`, and with which those that time would make until `until`
+    /// are passed over.
+    fn number_after(&self, changes: &[Change], now: Timestamp, until: Timestamp) -> SequenceNumber {
+        let mut sequence_number = changes.last().map_or(self.sequence_number, |last| last.sequence_number);
+        if until > now && self.next_deadline(now).is_some_and(|at| at <= until) {
+            sequence_number.0 += self.changes_by_time(now, until).len() as u64;
+        }
+        sequence_number
+    }
+
     fn forget_ended(&mut self, now: Timestamp) {
         self.sessions.retain(|session| session.is_live(now));
+        if self.has_only_sessions() {
+            return;
+        }
         self.preferred = self.preferred.filter(|preferred| preferred.is_live(now));
         if self.status_message.as_ref().is_some_and(|message| !message.is_live(now)) {
             self.status_message = None;
@@ -367,6 +438,11 @@ impl UserPresence {
         if self.out_of_office.as_ref().is_some_and(|window| window.is_over(now)) {
             self.out_of_office = None;
         }
+    }
+
+    /// What everyone sees, to be compared with what they see at another instant of the same record.
+    fn seen(&self, now: Timestamp) -> Seen<'_> {
+        if self.has_only_sessions() { Seen::Pair(self.decide(now).pair) } else { Seen::All(self.view(now)) }
     }
 
     /// What everyone sees, without its version.
@@ -481,8 +557,8 @@ impl UserPresence {
 
     fn next_change_until(&self, after: Timestamp, limit: Timestamp) -> Option<Timestamp> {
         let mut deadline = self.next_deadline(after).filter(|at| *at <= limit)?;
-        let seen = self.view(after);
-        while self.view(deadline) == seen {
+        let seen = self.seen(after);
+        while self.seen(deadline) == seen {
             deadline = self.next_deadline(deadline).filter(|at| *at <= limit)?;
         }
         Some(deadline)
@@ -491,6 +567,9 @@ impl UserPresence {
     /// The next instant after `after` at which any part of the record changes by time alone, visibly or not.
     fn next_deadline(&self, after: Timestamp) -> Option<Timestamp> {
         let sessions = self.sessions.iter().filter_map(|session| session.next_deadline(after));
+        if self.has_only_sessions() {
+            return sessions.min();
+        }
         let singles = [
             self.preferred.map(|preferred| preferred.expires_at),
             self.status_message.as_ref().and_then(|message| message.expires_at),
@@ -517,6 +596,22 @@ impl UserPresence {
             },
         })
         .collect()
+    }
+}
+
+/// What [`UserPresence::seen`] found: all there is to see.
+#[derive(PartialEq)]
+enum Seen<'a> {
+    /// Where there is nothing else.
+    Pair(Pair),
+    All(Presence<'a>),
+}
+
+impl Seen<'_> {
+    fn pair(&self) -> Pair {
+        match self {
+            Self::Pair(pair) | Self::All(Presence { pair, .. }) => *pair,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod answer;
 mod explanation;
 mod history;
+mod only_sessions;
 mod panics;
 mod past;
 mod precedence;
