@@ -4,7 +4,6 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use serde_json::value::RawValue;
 
 use crate::GraphError;
 use crate::json::{self, Body, Members};
@@ -155,8 +154,7 @@ fn part_request(
         Some(headers) => headers
             .iter()
             .map(|(name, value)| {
-                let value =
-                    serde_json::from_str(value.get()).map_err(|_| GraphError::unreadable_payload())?;
+                let value = serde_json::from_str(value).map_err(|_| GraphError::unreadable_payload())?;
                 Ok((name.to_owned(), value))
             })
             .collect::<Result<Vec<(String, String)>, GraphError>>()?,
@@ -177,8 +175,8 @@ fn part_request(
     }))
 }
 
-fn part_body(body: Option<&RawValue>, is_json: bool) -> Result<Vec<u8>, GraphError> {
-    let Some(body) = body.map(RawValue::get).filter(|body| *body != "null") else { return Ok(Vec::new()) };
+fn part_body(body: Option<&str>, is_json: bool) -> Result<Vec<u8>, GraphError> {
+    let Some(body) = body.filter(|body| *body != "null") else { return Ok(Vec::new()) };
     if is_json {
         return Ok(body.as_bytes().to_vec());
     }

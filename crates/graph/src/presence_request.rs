@@ -28,7 +28,7 @@ pub fn get_presences_by_user_id(body: Body<'_>, ids_max: usize) -> Result<Vec<Us
     struct Ids<'a>(#[serde(borrow)] Vec<Text<'a>>);
 
     let members = body.members()?;
-    let plain = members.raw("ids").and_then(|raw| plain_ids(raw.get(), ids_max));
+    let plain = members.raw("ids").and_then(|raw| plain_ids(raw, ids_max));
     let mut users = match plain {
         Some(users) => users,
         None => {

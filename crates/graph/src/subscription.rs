@@ -129,9 +129,7 @@ pub fn create(body: Body<'_>, now: Timestamp, rules: &Rules) -> Result<CreateSub
     }
     let client_state = optional(&members, "clientState")?;
     check_length("clientState", client_state.as_deref())?;
-    if let Some(name) =
-        WEB_PUSH.into_iter().find(|name| members.raw(name).is_some_and(|raw| raw.get() != "null"))
-    {
+    if let Some(name) = WEB_PUSH.into_iter().find(|name| members.raw(name).is_some_and(|raw| raw != "null")) {
         return Err(invalid(format!("{name} is only allowed when notificationUrl is a Web Push endpoint.")));
     }
     let latest_supported_tls_version = optional(&members, "latestSupportedTlsVersion")?;
