@@ -14,7 +14,7 @@ use presence::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use server::directory::with_kept;
 use server::emulator::Refusals;
-use server::http::connection::{Listener, serve};
+use server::http::connection::{Listener, listen, serve};
 use server::metrics::{MeasuredStore, MetricsPage};
 use server::{
     App, Dashboard, EmbeddedIssuers, Emulator, ForeignKeys, HistoryReaders, Journal, Parts, Recorder,
@@ -300,7 +300,7 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     if !address.ip().is_loopback() {
         bail!("{address} is not a loopback address: whoever reaches the emulator may have any of its tokens");
     }
-    TcpListener::bind(address).await.with_context(|| {
+    listen(address).await.with_context(|| {
         format!("cannot listen on {address}; is another `presenced dev` running? --http and --https choose addresses")
     })
 }

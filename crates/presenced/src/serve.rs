@@ -16,7 +16,7 @@ use identity::{
 };
 use presence::{TenantId, Timestamp};
 use server::directory::{Directory, Origin, Tenant, keep_users, with_kept};
-use server::http::connection::{Listener, serve};
+use server::http::connection::{Listener, listen, serve};
 use server::import::{ImportFormat, read_users};
 use server::metrics::{MeasuredStore, MetricsPage};
 use server::mqtt::Bridge;
@@ -339,7 +339,7 @@ pub(crate) fn follow_keys(app: Arc<App>, folder: PathBuf) -> impl FnMut() {
 }
 
 async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    listen(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
 /// The directory of a configuration: users of the file and of its user files, later ones replacing.

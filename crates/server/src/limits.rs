@@ -35,6 +35,10 @@ pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
 pub const HTTP2_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// How long requests in flight may take to finish when the server stops.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Connections that wait to be accepted, on each listener; Linux takes no more than `net.core.somaxconn`, which is as many. The
+/// first packet of one for which there is no room is dropped, and comes again after a second: a health check among a crowd
+/// would be that late.
+pub const ACCEPT_QUEUE_MAX: u32 = 4_096;
 /// How long to wait before accepting again after the machine refused a socket.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// Decompressed bytes for one compressed byte beyond which a body is taken for a bomb, once past

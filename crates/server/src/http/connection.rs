@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,15 +18,16 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::http::overload::{Bounds, Room};
 use crate::http::reply::{ResponseBody, full};
 use crate::limits::{
-    ACCEPT_BACKOFF, HEADER_BYTES_MAX, HEADER_READ_TIMEOUT, HEADERS_MAX, HTTP2_KEEP_ALIVE_INTERVAL,
-    OVERLOAD_RETRY_SECS, SHUTDOWN_TIMEOUT, STREAMS_PER_CONNECTION_MAX, TLS_HANDSHAKE_TIMEOUT,
+    ACCEPT_BACKOFF, ACCEPT_QUEUE_MAX, HEADER_BYTES_MAX, HEADER_READ_TIMEOUT, HEADERS_MAX,
+    HTTP2_KEEP_ALIVE_INTERVAL, OVERLOAD_RETRY_SECS, SHUTDOWN_TIMEOUT, STREAMS_PER_CONNECTION_MAX,
+    TLS_HANDSHAKE_TIMEOUT,
 };
 
 /// Who is at the other end of a connection.
@@ -91,6 +93,18 @@ impl<H: Handler> Conversation<H> {
     ) -> Result<Response<ResponseBody>, Infallible> {
         Ok(self.handler.handle(request, self.peer, &self.memory).await)
     }
+}
+
+/// A socket bound to an address, on which [`ACCEPT_QUEUE_MAX`] connections can wait to be accepted.
+///
+/// # Errors
+/// Those of the machine: the address is taken, or not one of its own.
+pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A server that was just stopped leaves connections behind that would keep the address for a minute.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(ACCEPT_QUEUE_MAX)
 }
 
 /// A socket to accept on, with TLS or without.
@@ -345,5 +359,20 @@ mod tests {
         let (waited, answer) = after_silence(half).await;
         assert!(is_about(waited, BODY_READ_TIMEOUT), "{waited:?}");
         assert!(answer.ends_with("Some(TooSlow)"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_crowd_that_comes_at_once_waits_to_be_accepted_and_nobodys_first_packet_is_dropped() {
+        let socket = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = socket.local_addr().unwrap();
+        // Nobody accepts. Twice as many as the 128 that there is room for unless a program asks for more.
+        let mut crowd = Vec::new();
+        for _ in 0..256 {
+            let connecting = TcpStream::connect(address);
+            crowd.push(tokio::time::timeout(BODY_READ_TIMEOUT, connecting).await.unwrap().unwrap());
+        }
+        for stream in &crowd {
+            assert_eq!(socket.accept().await.unwrap().1, stream.local_addr().unwrap());
+        }
     }
 }
