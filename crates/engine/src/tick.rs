@@ -39,9 +39,9 @@ impl Engine {
     pub async fn tick(&self) -> Result<Tick, EngineError> {
         let now = self.clock.now();
         let batch = if self.store.shared().is_some() { TICK_BATCH_SHARED_MAX } else { TICK_BATCH_MAX };
-        let due = self.store.due(now, batch).await?;
-        let settled = self.store.revise(&due, &mut |_, stored| settle(stored, now)).await?;
-        for committed in settled.into_iter().flatten() {
+        let due = self.store.revise_due(now, batch, &mut |_, stored| settle(stored, now)).await?;
+        let settled = due.len();
+        for committed in due.into_iter().flatten() {
             match committed {
                 // Whoever won has folded the past into the record and noted the next wake-up.
                 Ok(_) | Err(StoreError::Conflict) => {}
@@ -50,7 +50,7 @@ impl Engine {
         }
         self.store.trim_log(now).await?;
         let next_wake = self.store.next_wake().await?;
-        Ok(Tick { settled: due.len(), more: due.len() == batch, next_wake })
+        Ok(Tick { settled, more: settled == batch, next_wake })
     }
 
     /// Returns when somebody may be due: at `next_wake`, as the last tick gave it, or when a command wants a look before

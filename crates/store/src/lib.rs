@@ -287,6 +287,21 @@ pub trait Store: Send + Sync + 'static {
     /// Asking does not take them: they are due until a commit moves their wake-up time.
     async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<UserKey>, StoreError>;
 
+    /// [`revise`](Self::revise) of those who are [`due`](Self::due), which a store may find without being told who they are. An
+    /// outcome for each of them.
+    ///
+    /// # Errors
+    /// As both.
+    async fn revise_due(
+        &self,
+        now: Timestamp,
+        max: usize,
+        revise: &mut Revise<'_>,
+    ) -> Result<Revised, StoreError> {
+        let due = self.due(now, max).await?;
+        self.revise(&due, revise).await
+    }
+
     /// An instant not later than the earliest wake-up time, or `None` when nobody wants one.
     async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError>;
 

@@ -81,6 +81,15 @@ impl Store for MeasuredStore {
         self.timed(self.inner.revise(users, revise)).await
     }
 
+    async fn revise_due(
+        &self,
+        now: Timestamp,
+        max: usize,
+        revise: &mut Revise<'_>,
+    ) -> Result<Revised, StoreError> {
+        self.timed(self.inner.revise_due(now, max, revise)).await
+    }
+
     async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<UserKey>, StoreError> {
         self.inner.due(now, max).await
     }

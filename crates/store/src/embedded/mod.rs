@@ -81,7 +81,7 @@ pub use error::OpenError;
 pub use recover::{Recovery, TornTail};
 
 use self::compaction::Snapshots;
-use self::table::{Record, Table};
+use self::table::{Record, Table, UserNumber};
 use self::wakes::Due;
 use self::writer::{Change, NewRecord, Request, Writer};
 use crate::disk::{Disk, LockError, OsDisk};
@@ -315,6 +315,18 @@ impl Embedded {
         if self.shared.is_closed.load(Ordering::Relaxed) { Err(closed()) } else { Ok(&self.shared.table) }
     }
 
+    /// Who is due, by number.
+    async fn due_numbers(&self, now: Timestamp, max: usize) -> Result<Vec<UserNumber>, StoreError> {
+        let table = self.table()?;
+        loop {
+            let answer = table.wakes.lock().due(table, now, max);
+            match answer {
+                Due::Users(numbers) => return Ok(numbers),
+                Due::Again => tokio::task::yield_now().await,
+            }
+        }
+    }
+
     /// What the writer needs of a commit, or why it need not be asked.
     fn new_record(
         user: UserKey,
@@ -328,6 +340,7 @@ impl Embedded {
         let version = expected.0.checked_add(1).map(Version).ok_or(StoreError::Conflict)?;
         record::encode_over(version, wake_at, presence, scratch)?;
         let head = record::Head { version, settled_at: presence.settled_at, wake_at };
+        let changes = changes.into();
         Ok(NewRecord { user, number: None, expected, head, record: Record::new(scratch), changes })
     }
 
@@ -412,7 +425,6 @@ struct Batches {
     all: Vec<Batch>,
 }
 
-#[derive(Default)]
 struct Batch {
     /// Where the answers are wanted.
     places: Vec<usize>,
@@ -421,18 +433,71 @@ struct Batch {
 }
 
 impl Batches {
-    fn push(&mut self, place: usize, record: NewRecord) {
+    /// `users_left` says how many more there may be, this one included.
+    fn push(&mut self, place: usize, record: NewRecord, users_left: usize) {
         let bytes = record.queued_bytes();
         let has_room = |batch: &&mut Batch| {
             batch.bytes + bytes <= BATCH_BYTES && batch.records.len() < BATCH_RECORDS_MAX
         };
         let batch = match self.all.last_mut().filter(has_room) {
             Some(batch) => batch,
-            None => self.all.push_mut(Batch::default()),
+            None => {
+                let room = users_left.min(BATCH_RECORDS_MAX);
+                let (places, records) = (Vec::with_capacity(room), Vec::with_capacity(room));
+                self.all.push_mut(Batch { places, records, bytes: 0 })
+            }
         };
         batch.places.push(place);
         batch.records.push(record);
         batch.bytes += bytes;
+    }
+}
+
+/// Users about whom it is being decided, one after the other.
+struct Revising {
+    users: usize,
+    outcomes: Revised,
+    batches: Batches,
+    scratch: Vec<u8>,
+}
+
+impl Revising {
+    fn new(users: usize) -> Self {
+        let outcomes = Vec::with_capacity(users);
+        Self { users, outcomes, batches: Batches::default(), scratch: Vec::with_capacity(RECORD_BYTES) }
+    }
+
+    fn decide(
+        &mut self,
+        user: UserKey,
+        number: Option<UserNumber>,
+        stored: &mut Stored,
+        revise: &mut Revise<'_>,
+    ) {
+        let (place, expected) = (self.outcomes.len(), stored.version);
+        let decided = revise(place, stored);
+        let record = decided.map(|revision| {
+            Embedded::new_record(user, expected, &stored.presence, revision, &mut self.scratch)
+        });
+        self.outcomes.push(match record {
+            None => None,
+            Some(Err(error)) => Some(Err(error)),
+            Some(Ok(record)) => {
+                self.batches.push(place, NewRecord { number, ..record }, self.users - place);
+                // Not known yet.
+                Some(Err(closed()))
+            }
+        });
+    }
+
+    /// What has been decided since the last call.
+    fn take_batches(&mut self) -> Batches {
+        std::mem::take(&mut self.batches)
+    }
+
+    async fn outcomes(mut self, sent: Vec<SentBatch<'_>>) -> Revised {
+        note_all(sent, |place, answer| self.outcomes[place] = Some(answer)).await;
+        self.outcomes
     }
 }
 
@@ -496,6 +561,7 @@ impl Store for Embedded {
     async fn commit_all(&self, commits: Vec<Commit>) -> Vec<Result<Version, StoreError>> {
         // Refused before they are written, or not known yet.
         let mut outcomes: Vec<Result<Version, StoreError>> = Vec::with_capacity(commits.len());
+        let users = commits.len();
         let mut batches = Batches::default();
         let mut scratch = Vec::with_capacity(RECORD_BYTES);
         for (place, commit) in commits.into_iter().enumerate() {
@@ -508,7 +574,7 @@ impl Store for Embedded {
                 Err(error) => outcomes.push(Err(error)),
                 Ok(record) => {
                     outcomes.push(Err(closed()));
-                    batches.push(place, record);
+                    batches.push(place, record, users - place);
                 }
             }
         }
@@ -519,45 +585,40 @@ impl Store for Embedded {
     }
 
     async fn revise(&self, users: &[UserKey], revise: &mut Revise<'_>) -> Result<Revised, StoreError> {
-        let mut outcomes: Revised = Vec::with_capacity(users.len());
-        let mut scratch = Vec::with_capacity(RECORD_BYTES);
+        let mut revising = Revising::new(users.len());
         let mut sent = Vec::new();
         // What has been decided is on its way to the disk while the next is decided.
         for some in users.chunks(BATCH_RECORDS_MAX) {
-            let first = outcomes.len();
-            let mut batches = Batches::default();
             self.table()?.visit_mut(some, |place, number, stored| {
-                let (expected, user) = (stored.version, some[place]);
-                let place = first + place;
-                let record = revise(place, stored).map(|revision| {
-                    Self::new_record(user, expected, &stored.presence, revision, &mut scratch)
-                });
-                outcomes.push(match record {
-                    None => None,
-                    Some(Err(error)) => Some(Err(error)),
-                    Some(Ok(record)) => {
-                        batches.push(place, NewRecord { number, ..record });
-                        Some(Err(closed()))
-                    }
-                });
+                revising.decide(some[place], number, stored, revise);
             })?;
-            self.send_all(batches, &mut sent).await;
+            self.send_all(revising.take_batches(), &mut sent).await;
         }
-        note_all(sent, |place, answer| outcomes[place] = Some(answer)).await;
-        Ok(outcomes)
+        Ok(revising.outcomes(sent).await)
     }
 
     async fn due(&self, now: Timestamp, max: usize) -> Result<Vec<UserKey>, StoreError> {
-        let table = self.table()?;
-        loop {
-            let answer = table.wakes.lock().due(table, now, max);
-            match answer {
-                Due::Users(numbers) => {
-                    return Ok(table.keys(&numbers));
-                }
-                Due::Again => tokio::task::yield_now().await,
-            }
+        let numbers = self.due_numbers(now, max).await?;
+        Ok(self.table()?.keys(&numbers))
+    }
+
+    async fn revise_due(
+        &self,
+        now: Timestamp,
+        max: usize,
+        revise: &mut Revise<'_>,
+    ) -> Result<Revised, StoreError> {
+        let numbers = self.due_numbers(now, max).await?;
+        let mut revising = Revising::new(numbers.len());
+        let mut sent = Vec::new();
+        // As in `revise`, but nobody is looked up.
+        for some in numbers.chunks(BATCH_RECORDS_MAX) {
+            self.table()?.visit_numbers(some, |place, user, stored| {
+                revising.decide(user, Some(some[place]), stored, revise);
+            })?;
+            self.send_all(revising.take_batches(), &mut sent).await;
         }
+        Ok(revising.outcomes(sent).await)
     }
 
     async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {

@@ -276,6 +276,34 @@ impl Table {
         Ok(())
     }
 
+    /// The same of users whose numbers are known.
+    pub(super) fn visit_numbers(
+        &self,
+        numbers: &[UserNumber],
+        mut visit: impl FnMut(usize, UserKey, &mut Stored),
+    ) -> Result<(), RecordError> {
+        let mut copied = Vec::with_capacity(numbers.len() * INLINE_BYTES);
+        let mut places = vec![(Copied::default(), NOBODY); numbers.len()];
+        {
+            let tenants = self.tenants.read();
+            self.each_slot(numbers, |for_place, slot| {
+                let bytes = slot.record.bytes();
+                let (start, length) = (copied.len() as u32, bytes.len() as u32);
+                places[for_place] = (Copied { start, length, number: None }, slot.key(&tenants));
+                copied.extend_from_slice(bytes);
+            });
+        }
+        let mut stored = Stored::default();
+        for (place, (at, user)) in places.into_iter().enumerate() {
+            match at.of(&copied) {
+                [] => stored = Stored::default(),
+                bytes => record::decode_over(&mut stored, bytes)?,
+            }
+            visit(place, user, &mut stored);
+        }
+        Ok(())
+    }
+
     /// The records of these users as they are kept, and for each user where among them; nothing for whoever has none.
     fn copy(&self, users: &[UserKey]) -> (Vec<u8>, Vec<Copied>) {
         let mut copied = Vec::with_capacity(users.len() * INLINE_BYTES);
@@ -318,7 +346,6 @@ impl Table {
         mut show: impl FnMut(usize, UserNumber, &Slot),
     ) {
         let mut wanted = Vec::with_capacity(users.len());
-        let mut of_shard = [0_u32; SHARDS];
         {
             let tenants = self.tenants.read();
             let mut last: Option<(TenantId, u32)> = None;
@@ -328,11 +355,10 @@ impl Table {
                 let Some((_, tenant)) = known else { continue };
                 last = known;
                 let at = self.place(tenant, key.user);
-                of_shard[at.shard()] += 1;
                 wanted.push(Wanted { at, for_place, slot: None });
             }
         }
-        let by_shard = in_order_of_shards(&wanted, &of_shard);
+        let (by_shard, of_shard) = in_order_of_shards(&wanted, |wanted| wanted.at.shard());
         let mut rest = &by_shard[..];
         for (shard_number, (shard, count)) in self.shards.iter().zip(of_shard).enumerate() {
             let (here, others) = rest.split_at(count as usize);
@@ -384,33 +410,29 @@ impl Table {
         UserNumber::new(place.shard(), self.slot_in(&mut shard, &place))
     }
 
-    /// Puts records there, with their wake-ups; those of one user in order. Settlements are not noted: see
-    /// [`note_settled`](Self::note_settled).
+    /// Puts records there, with their wake-ups; those of one user in order. `take` gives the record, and its wish to be woken, of
+    /// each, once. Settlements are not noted: see [`note_settled`](Self::note_settled).
     pub(super) fn put_all(
         &self,
         wakes: &mut Wakes,
-        records: impl Iterator<Item = (UserNumber, Record, Head)>,
+        numbers: &[UserNumber],
+        mut take: impl FnMut(usize) -> (Record, Option<Timestamp>),
     ) {
-        let mut records: Vec<_> = records.collect();
-        // Not unstable: a user may be there twice.
-        records.sort_by_key(|(number, ..)| number.shard());
-        let mut rest = records.into_iter().peekable();
-        let mut of_shard = Vec::new();
-        while let Some((first, ..)) = rest.peek() {
-            let shard_number = first.shard();
-            while let Some(one) = rest.next_if(|(number, ..)| number.shard() == shard_number) {
-                of_shard.push(one);
-            }
-            let mut shard = self.shards[shard_number].write();
+        let (by_shard, _) = in_order_of_shards(numbers, |number| number.shard());
+        for of_shard in by_shard.chunk_by(|a, b| numbers[*a as usize].shard() == numbers[*b as usize].shard())
+        {
+            let mut shard = self.shards[numbers[of_shard[0] as usize].shard()].write();
             // Nothing but waiting for memory, and for many at a time: what follows takes long enough for each that the processor
             // would wait for one after the other.
-            let touched = of_shard.iter().map(|(number, ..)| shard.slot(number.slot()).indexed);
-            std::hint::black_box(touched.fold(0, |all, indexed| all ^ indexed));
-            for (number, record, head) in of_shard.drain(..) {
+            let slots = of_shard.iter().map(|place| shard.slot(numbers[*place as usize].slot()).indexed);
+            std::hint::black_box(slots.fold(0, |all, indexed| all ^ indexed));
+            for place in of_shard {
+                let number = numbers[*place as usize];
+                let (record, wake_at) = take(*place as usize);
                 let slot = shard.slot_mut(number.slot());
                 let old_wake_at = if slot.indexed == Wakes::RIPE { slot.wake_at() } else { None };
                 slot.record = record;
-                wakes.changed(number, &mut slot.indexed, old_wake_at, head.wake_at);
+                wakes.changed(number, &mut slot.indexed, old_wake_at, wake_at);
             }
         }
     }
@@ -471,8 +493,7 @@ impl Table {
 
     /// The keys of these users, in order.
     pub(super) fn keys(&self, numbers: &[UserNumber]) -> Vec<UserKey> {
-        let nobody = UserKey { tenant: TenantId::from_u128(0), user: UserId::from_u128(0) };
-        let mut keys = vec![nobody; numbers.len()];
+        let mut keys = vec![NOBODY; numbers.len()];
         let tenants = self.tenants.read();
         self.each_slot(numbers, |place, slot| keys[place] = slot.key(&tenants));
         keys
@@ -480,8 +501,7 @@ impl Table {
 
     /// Shows the slots of these users shard by shard, with the place of each.
     fn each_slot(&self, numbers: &[UserNumber], mut show: impl FnMut(usize, &Slot)) {
-        let mut by_shard: Vec<u32> = (0..numbers.len() as u32).collect();
-        by_shard.sort_unstable_by_key(|place| numbers[*place as usize].shard());
+        let (by_shard, _) = in_order_of_shards(numbers, |number| number.shard());
         for of_shard in by_shard.chunk_by(|a, b| numbers[*a as usize].shard() == numbers[*b as usize].shard())
         {
             let shard = self.shards[numbers[of_shard[0] as usize].shard()].read();
@@ -668,6 +688,9 @@ impl Copied {
 /// A user's number and the version of the record; `None` for whoever has no number.
 pub(super) type Found = Result<Option<(UserNumber, Version)>, RecordError>;
 
+/// Until it is known whose place it is.
+const NOBODY: UserKey = UserKey { tenant: TenantId::from_u128(0), user: UserId::from_u128(0) };
+
 /// A user to be found: where in the table, and for which place of the answer.
 struct Wanted {
     at: Place,
@@ -675,18 +698,22 @@ struct Wanted {
     slot: Option<u32>,
 }
 
-/// Positions in `wanted`, those of the first shard first.
-fn in_order_of_shards(wanted: &[Wanted], of_shard: &[u32; SHARDS]) -> Vec<u32> {
-    let mut next = *of_shard;
+/// Positions in `all`, those of the first shard first, and within a shard in order; and how many are of each.
+fn in_order_of_shards<T>(all: &[T], shard_of: impl Fn(&T) -> usize) -> (Vec<u32>, [u32; SHARDS]) {
+    let mut of_shard = [0_u32; SHARDS];
+    for one in all {
+        of_shard[shard_of(one)] += 1;
+    }
+    let mut next = of_shard;
     let mut before = 0;
     for count in &mut next {
         before += std::mem::replace(count, before);
     }
-    let mut ordered = vec![0; wanted.len()];
-    for (position, one) in (0..).zip(wanted) {
-        let next = &mut next[one.at.shard()];
+    let mut ordered = vec![0; all.len()];
+    for (position, one) in (0..).zip(all) {
+        let next = &mut next[shard_of(one)];
         ordered[*next as usize] = position;
         *next += 1;
     }
-    ordered
+    (ordered, of_shard)
 }

@@ -199,8 +199,8 @@ mod tests {
         let key = UserKey { tenant: TenantId::from_u128(1), user: UserId::from_u128(user) };
         let bytes = record::encode(Version(version), wake_at, &UserPresence::default()).unwrap();
         let head = record::peek(&bytes).unwrap();
-        let record = (table.enter(&key), Record::new(&bytes), head);
-        table.put_all(&mut table.wakes.lock(), std::iter::once(record));
+        let number = table.enter(&key);
+        table.put_all(&mut table.wakes.lock(), &[number], |_| (Record::new(&bytes), head.wake_at));
     }
 
     fn due(table: &Table, now: Timestamp, max: usize) -> Vec<u128> {

@@ -63,13 +63,34 @@ pub(super) struct NewRecord {
     pub(super) expected: Version,
     pub(super) head: Head,
     pub(super) record: Record,
-    pub(super) changes: Vec<presence::Change>,
+    pub(super) changes: Changes,
+}
+
+/// The visible changes that come with a record; mostly one, or none, which then need no memory of their own.
+pub(super) enum Changes {
+    AtMostOne(Option<presence::Change>),
+    Many(Vec<presence::Change>),
+}
+
+impl From<Vec<presence::Change>> for Changes {
+    fn from(mut changes: Vec<presence::Change>) -> Self {
+        if changes.len() > 1 { Self::Many(changes) } else { Self::AtMostOne(changes.pop()) }
+    }
+}
+
+impl Changes {
+    pub(super) fn as_slice(&self) -> &[presence::Change] {
+        match self {
+            Self::AtMostOne(change) => change.as_slice(),
+            Self::Many(changes) => changes,
+        }
+    }
 }
 
 impl NewRecord {
     /// What it takes of the queue's room.
     pub(super) fn queued_bytes(&self) -> usize {
-        self.record.bytes().len() + self.changes.len() * size_of::<presence::Change>()
+        self.record.bytes().len() + size_of_val(self.changes.as_slice())
     }
 }
 
@@ -86,6 +107,8 @@ pub(super) struct Writer {
     next_log: u64,
     compaction: Compaction,
     frame: FrameBuilder,
+    /// Versions that are in the group being gathered and not yet in the table.
+    versions: HashMap<UserNumber, Version>,
     /// Who asked to close, to be answered last of all.
     closing: Option<Reply<()>>,
 }
@@ -93,9 +116,9 @@ pub(super) struct Writer {
 /// A group being gathered.
 #[derive(Default)]
 struct Group {
-    /// Versions that are in the group and not yet in the table.
-    versions: HashMap<UserNumber, Version>,
-    records: Vec<(UserNumber, NewRecord)>,
+    /// Whose records are in the group, in the order in which they came.
+    numbers: Vec<UserNumber>,
+    records: Vec<NewRecord>,
     documents: Vec<Vec<Document>>,
     /// The end of the change log before it, once that is known.
     log_end: Option<u64>,
@@ -162,6 +185,7 @@ impl Writer {
             next_log,
             compaction,
             frame,
+            versions: HashMap::new(),
             closing: None,
         }
     }
@@ -183,6 +207,7 @@ impl Writer {
         let mut rest = requests.drain(..).peekable();
         while rest.peek().is_some() {
             self.frame.clear();
+            self.versions.clear();
             let mut group = Group::default();
             let mut permits = Vec::new();
             while self.frame.payload_bytes() < GROUP_BYTES
@@ -212,21 +237,31 @@ impl Writer {
                     group.replies.push(GroupReply::One(reply, Err(StoreError::Conflict)));
                 }
             },
-            Change::Records { records, reply } => {
+            Change::Records { mut records, reply } => {
                 let table = &self.shared.table;
                 let numbers: Option<Vec<UserNumber>> = records.iter().map(|record| record.number).collect();
                 let found = match numbers {
                     Some(numbers) => table.versions(&numbers),
                     None => table.find_all(records.iter().map(|record| record.user)),
                 };
-                let outcomes = records.into_iter().zip(found).map(|(record, found)| {
+                let gathered = records.iter().zip(found).map(|(record, found)| {
                     match self.gather_record(group, record, found) {
                         Gathered::Taken(version) => Ok(version),
                         Gathered::Lost(error) => Err(error),
                         Gathered::LostInGroup => Err(StoreError::Conflict),
                     }
                 });
-                let outcomes = outcomes.collect();
+                let outcomes: Vec<_> = gathered.collect();
+                if outcomes.iter().any(Result::is_err) {
+                    let mut taken = outcomes.iter().map(Result::is_ok);
+                    records.retain(|_| taken.next().unwrap_or_default());
+                }
+                // Large values, which are moved as seldom as can be.
+                if group.records.is_empty() {
+                    group.records = records;
+                } else {
+                    group.records.append(&mut records);
+                }
                 group.replies.push(GroupReply::Many(reply, outcomes));
             }
             Change::Documents { documents, reply } => {
@@ -242,11 +277,16 @@ impl Writer {
 
     fn gather_one(&mut self, group: &mut Group, record: NewRecord) -> Gathered {
         let found = self.shared.table.find(&record.user);
-        self.gather_record(group, record, found)
+        let gathered = self.gather_record(group, &record, found);
+        if let Gathered::Taken(_) = gathered {
+            group.records.push(record);
+        }
+        gathered
     }
 
-    /// `found` may be from before this group: it is asked again about whoever was not there.
-    fn gather_record(&mut self, group: &mut Group, record: NewRecord, found: Found) -> Gathered {
+    /// Takes a record in, except that whoever calls puts it to the others if it is taken. `found` may be from before this group: it
+    /// is asked again about whoever was not there.
+    fn gather_record(&mut self, group: &mut Group, record: &NewRecord, found: Found) -> Gathered {
         let table = &self.shared.table;
         let found = match found {
             Ok(None) => table.find(&record.user),
@@ -256,7 +296,7 @@ impl Writer {
             Ok(known) => known,
             Err(error) => return Gathered::Lost(error.into()),
         };
-        let in_group = known.and_then(|(number, _)| group.versions.get(&number).copied());
+        let in_group = known.and_then(|(number, _)| self.versions.get(&number).copied());
         let current = in_group.or(known.map(|(_, version)| version)).unwrap_or_default();
         if current != record.expected {
             return if in_group.is_some() {
@@ -267,17 +307,18 @@ impl Writer {
         }
         let number = known.map_or_else(|| table.enter(&record.user), |(number, _)| number);
         self.frame.push(Item::User(record.user, record.record.bytes()));
-        if !record.changes.is_empty() {
+        let changes = record.changes.as_slice();
+        if !changes.is_empty() {
             // Nobody else writes to the log, so it does not move while the group is gathered.
             let end = *group.log_end.get_or_insert_with(|| table.log.read().end().0);
-            for change in &record.changes {
+            for change in changes {
                 group.entries += 1;
                 self.frame.push(Item::Change(record.user, Position(end + group.entries), *change));
             }
         }
         let version = record.head.version;
-        group.versions.insert(number, version);
-        group.records.push((number, record));
+        self.versions.insert(number, version);
+        group.numbers.push(number);
         Gathered::Taken(version)
     }
 
@@ -294,34 +335,35 @@ impl Writer {
                 replies.into_iter().for_each(|reply| reply.refuse(&cause));
                 return;
             }
-            self.show(group.records, &group.documents);
+            self.show(&group.numbers, group.records, &group.documents);
         }
         replies.into_iter().for_each(GroupReply::tell);
     }
 
     /// Puts what is durable now where readers look.
-    fn show(&self, records: Vec<(UserNumber, NewRecord)>, documents_of_calls: &[Vec<Document>]) {
+    fn show(
+        &self,
+        numbers: &[UserNumber],
+        mut records: Vec<NewRecord>,
+        documents_of_calls: &[Vec<Document>],
+    ) {
         let table = &self.shared.table;
         let changes = records.len() + documents_of_calls.len();
-        let latest = records.iter().map(|(_, record)| record.head.settled_at).max();
-        let mut of_log = Vec::new();
+        let latest = records.iter().map(|record| record.head.settled_at).max();
         let mut wakes = table.wakes.lock();
-        let records = records.into_iter().map(|(number, NewRecord { head, record, changes, .. })| {
-            if !changes.is_empty() {
-                of_log.push((number, changes, head.settled_at));
-            }
-            (number, record, head)
+        table.put_all(&mut wakes, numbers, |place| {
+            let NewRecord { record, head, .. } = &mut records[place];
+            (std::mem::replace(record, Record::new(&[])), head.wake_at)
         });
-        table.put_all(&mut wakes, records);
         if let Some(latest) = latest {
             table.note_settled(latest);
         }
         let mut end = None;
-        if !of_log.is_empty() {
+        if records.iter().any(|record| !record.changes.as_slice().is_empty()) {
             let mut log = table.log.write();
-            for (number, changes, settled_at) in &of_log {
-                for change in changes {
-                    log.push((*number).into(), change, *settled_at);
+            for (number, NewRecord { changes, head, .. }) in numbers.iter().zip(&records) {
+                for change in changes.as_slice() {
+                    log.push((*number).into(), change, head.settled_at);
                 }
             }
             end = Some(log.end());

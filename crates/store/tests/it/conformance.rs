@@ -7,7 +7,7 @@ use store::disk::{Disk, SimulatedDisk};
 use store::{
     CHANGES_PER_COMMIT_MAX, Commit, DOCUMENT_BATCH_BYTES_MAX, DOCUMENT_BODY_BYTES_MAX,
     DOCUMENT_KEY_BYTES_MAX, Document, DocumentKind, Embedded, Faults, Faulty, LogEntry, LogRead, Memory,
-    Options, Position, Retention, Store, StoreError, Stored, Version,
+    Options, Position, Retention, Revision, Store, StoreError, Stored, Version,
 };
 
 use crate::engines::{Engine, apart};
@@ -161,6 +161,7 @@ conformance!(
     records_come_in_the_order_asked,
     records_are_shown_as_they_are_loaded,
     due_users_come_earliest_first_until_a_commit_moves_them,
+    of_thousands_who_fall_due_within_a_second_each_is_revised_once,
     the_next_wake_is_not_after_the_earliest,
     the_latest_settlement_is_remembered,
     changes_are_listed_in_the_order_committed_and_keep_their_positions,
@@ -345,6 +346,46 @@ fn due_users_come_earliest_first_until_a_commit_moves_them(backend: &mut dyn Bac
         assert_eq!(store.due(second(20), 10).await.unwrap(), [1, 3].map(user));
         assert_eq!(store.due(second(26), 10).await.unwrap(), [1, 3, 2, 4].map(user));
         assert_eq!(store.due(Timestamp::MAX, 10).await.unwrap(), [1, 3, 2, 4].map(user));
+    });
+}
+
+/// More than one look takes, and than the index of the embedded store goes through at a time.
+fn of_thousands_who_fall_due_within_a_second_each_is_revised_once(backend: &mut dyn Backend) {
+    const USERS: u64 = 9_000;
+    const LOOK: usize = 4_096;
+    run(async {
+        let store = backend.store();
+        let commits = (0..USERS).map(|number| Commit {
+            wake_at: Some(second(60) + std::time::Duration::from_micros(number * 7_919 % 1_000_000)),
+            ..commit(number, 0, 50)
+        });
+        // An engine that is shared carries them out one by one.
+        for some in commits.collect::<Vec<_>>().chunks(500) {
+            assert!(store.commit_all(some.to_vec()).await.iter().all(Result::is_ok));
+        }
+    });
+    backend.again();
+    run(async {
+        let store = backend.store();
+        let now = second(61);
+        let mut revise = |_: usize, stored: &mut Stored| {
+            stored.presence.settled_at = now;
+            Some(Revision { wake_at: None, changes: vec![] })
+        };
+        let mut sizes = Vec::new();
+        loop {
+            let revised = store.revise_due(now, LOOK, &mut revise).await.unwrap();
+            assert!(revised.iter().all(|outcome| matches!(outcome, Some(Ok(Version(2))))), "each once");
+            sizes.push(revised.len());
+            if revised.len() < LOOK {
+                break;
+            }
+        }
+        assert_eq!(sizes, [LOOK, LOOK, USERS as usize - 2 * LOOK]);
+        assert_eq!(store.next_wake().await.unwrap(), None);
+        let users: Vec<_> = (0..USERS).map(user).collect();
+        let records = store.load(&users).await.unwrap();
+        assert!(records.iter().all(|stored| stored.presence.settled_at == now), "and nobody is left out");
     });
 }
 
