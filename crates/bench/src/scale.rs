@@ -12,22 +12,28 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use engine::{Clock, ClockState, Engine, SystemClock, VirtualClock};
+use futures_util::future::try_join_all;
+use hdrhistogram::Histogram;
 use jiff::SignedDuration;
 use presence::{Command, SessionLifetime, SessionPair, Timestamp, UserKey};
 use serde_json::{Value, json};
 use store::{Embedded, LogRead, Options, Position, Revision, Store, StoreError, Stored};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::child::{Server, cpu};
-use crate::generator::{Span, Transport, load, load_until};
+use crate::generator::{Span, Transport, load, load_until, new_histogram};
 use crate::population::{DAY_SECS, Event, day, lifetime};
-use crate::traffic::{Client, Tokens, Traffic};
+use crate::traffic::{Client, Random, Tokens, Traffic};
 use crate::world::{APP, TENANT, World, now, user};
 
 /// Seconds of the simulated day between two looks of the ticker, and the width of a step: reports within one are made at
 /// once, as those of many people are.
 const STEP_SECS: u32 = 10;
+/// How many steps of the day are under way at most: no more than this is anybody behind the clock.
+const STEPS_UNDER_WAY: usize = 2;
+/// Lanes of people whose reports wait for those before of the same lane.
+const LANES: usize = 2;
 /// Reports that are made at once, and decided on one task.
 const AT_ONCE: usize = 1_024;
 /// Batches under way at a time.
@@ -46,6 +52,10 @@ const RECEIVED_AT_ONCE: usize = 4_096;
 /// Transitions a second, and seconds of them, in the measurement of the ticker.
 const TICKER_RATE: u64 = 50_000;
 const TICKER_SECS: u64 = 10;
+/// Who sets presences meanwhile: one for so long in calm and then while others fade, and so many at once for as long.
+const TICKER_CALM: Duration = Duration::from_secs(1);
+const TICKER_SETS: Duration = Duration::from_secs(4);
+const TICKER_SETTERS: u64 = 64;
 /// Into how many instants each second is divided.
 const TICKER_STEPS: u64 = 50;
 
@@ -318,6 +328,9 @@ struct Lived {
     files_bytes_max: u64,
 }
 
+/// As in a server: nobody waits for anybody else. People are in lanes, each of which makes its reports of one step when those of
+/// the step before are durable; the ticker settles who is due; and the receiver follows. The clock waits for whoever is more
+/// than [`STEPS_UNDER_WAY`] behind.
 async fn live(
     engine: &Arc<Engine>,
     clock: &VirtualClock,
@@ -330,26 +343,64 @@ async fn live(
     let (over, is_over) = watch::channel(false);
     let mut receiving = JoinSet::new();
     receiving.spawn(receive(Arc::clone(engine.store()), is_over));
+    let (mut lanes, mut reporting) = (Vec::new(), JoinSet::new());
+    for _ in 0..LANES {
+        let (lane, steps) = mpsc::channel(STEPS_UNDER_WAY - 1);
+        lanes.push(lane);
+        reporting.spawn(report_step_by_step(Arc::clone(engine.store()), steps));
+    }
+    let (ticking, ticks) = mpsc::channel(STEPS_UNDER_WAY - 1);
+    let mut settling = JoinSet::new();
+    settling.spawn(settle_step_by_step(Arc::clone(engine), ticks));
     for second in (STEP_SECS..=DAY_SECS).step_by(STEP_SECS as usize) {
         let reports = events[next..].partition_point(|event| event.second() < second);
-        clock.set_forward(start + SignedDuration::from_secs(i64::from(second)));
-        // As in a server: who reports and who falls due share the store, and whoever loses decides again.
-        let mut settling = JoinSet::new();
-        settling.spawn(settle(Arc::clone(engine)));
-        report(engine.store(), &events[next..next + reports], clock.now()).await?;
-        lived.settled += settling.join_next().await.context("nobody settles")???;
+        let mut of_lanes: [Vec<Event>; LANES] = Default::default();
+        for event in &events[next..next + reports] {
+            of_lanes[event.person() as usize % LANES].push(*event);
+        }
         next += reports;
+        // Whoever is behind makes room when a step is done; what cannot be handed over has ended, and says why below.
+        let permits = try_join_all(lanes.iter().map(mpsc::Sender::reserve)).await;
+        let (Ok(permits), Ok(tick)) = (permits, ticking.reserve().await) else { break };
+        clock.set_forward(start + SignedDuration::from_secs(i64::from(second)));
+        permits.into_iter().zip(of_lanes).for_each(|(lane, reports)| lane.send((reports, clock.now())));
+        tick.send(());
         if second % LOOK_SECS == 0 {
             lived.files_bytes_max = lived.files_bytes_max.max(folder_bytes(folder)?);
         }
     }
+    drop((lanes, ticking));
+    while let Some(lane) = reporting.join_next().await {
+        lane??;
+    }
+    lived.settled = settling.join_next().await.context("nobody settles")???;
     over.send_replace(true);
     lived.received = receiving.join_next().await.context("nobody receives")???;
     Ok(lived)
 }
 
+/// Makes the reports of one lane.
+async fn report_step_by_step(
+    store: Arc<dyn Store>,
+    mut steps: mpsc::Receiver<(Vec<Event>, Timestamp)>,
+) -> anyhow::Result<()> {
+    while let Some((reports, now)) = steps.recv().await {
+        report(&store, &reports, now).await?;
+    }
+    Ok(())
+}
+
+/// Settles who is due whenever the clock has gone on. Returns how many that were.
+async fn settle_step_by_step(engine: Arc<Engine>, mut ticks: mpsc::Receiver<()>) -> anyhow::Result<u64> {
+    let mut settled = 0;
+    while ticks.recv().await.is_some() {
+        settled += settle(&engine).await?;
+    }
+    Ok(settled)
+}
+
 /// Settles everybody who is due. Returns how many that were.
-async fn settle(engine: Arc<Engine>) -> anyhow::Result<u64> {
+async fn settle(engine: &Engine) -> anyhow::Result<u64> {
     let mut settled = 0;
     loop {
         let tick = engine.tick().await?;
@@ -482,7 +533,16 @@ fn ticker(args: &ScaleArgs, folder: &Path) -> anyhow::Result<Value> {
         }
         let first_fade = start + SignedDuration::from_mins(5);
         clock.set_forward(first_fade - SignedDuration::from_secs(1));
+        let of_whom = fading..args.many.max(fading + 1);
+        let calm = sets(&engine, of_whom.clone(), 1, TICKER_CALM).await?;
         clock.resume();
+        let mut setting = JoinSet::new();
+        let setter = Arc::clone(&engine);
+        setting.spawn(async move {
+            tokio::time::sleep(TICKER_CALM).await;
+            let alone = sets(&setter, of_whom.clone(), 1, TICKER_SETS).await?;
+            anyhow::Ok((alone, sets(&setter, of_whom, TICKER_SETTERS, TICKER_SETS).await?))
+        });
         let cpu_before = cpu("self")?;
         let (mut settled, mut lag) = (0, SignedDuration::ZERO);
         while settled < fading as usize {
@@ -499,9 +559,15 @@ fn ticker(args: &ScaleArgs, folder: &Path) -> anyhow::Result<Value> {
         }
         let secs = clock.now().duration_since(first_fade).as_secs_f64();
         let cpu_secs = (cpu("self")? - cpu_before).as_secs_f64();
+        let (alone, many) = setting.join_next().await.context("nobody sets")???;
         engine.store().close().await?;
+        let quantiles =
+            |of: &Histogram<u64>| [of.value_at_quantile(0.5), of.value_at_quantile(0.99), of.max()];
         Ok(json!({
             "people": args.many,
+            "set_micros_calm": quantiles(&calm),
+            "set_micros_meanwhile": quantiles(&alone),
+            "set_micros_meanwhile_64": quantiles(&many),
             "settled": settled,
             "transitions_a_sec": settled as f64 / secs.max(TICKER_SECS as f64),
             "secs": secs,
@@ -509,6 +575,39 @@ fn ticker(args: &ScaleArgs, folder: &Path) -> anyhow::Result<Value> {
             "worst_lag_secs": lag.as_secs_f64(),
         }))
     })
+}
+
+/// So many set the presence of one person after the other, for so long. Returns how many microseconds each took, until it was
+/// durable.
+#[expect(clippy::disallowed_methods, reason = "a measurement of the machine's own time")]
+async fn sets(
+    engine: &Arc<Engine>,
+    of_whom: std::ops::Range<u64>,
+    setters: u64,
+    span: Duration,
+) -> anyhow::Result<Histogram<u64>> {
+    let (mut setting, began) = (JoinSet::new(), Instant::now());
+    let lifetime = SessionLifetime::new(SignedDuration::from_hours(4))?;
+    for setter in 0..setters {
+        let (engine, of_whom) = (Arc::clone(engine), of_whom.clone());
+        setting.spawn(async move {
+            let (mut random, mut took) = (Random::new(setter), new_histogram()?);
+            while began.elapsed() < span {
+                let person = of_whom.start + random.below(of_whom.end - of_whom.start);
+                let key = UserKey { tenant: TENANT, user: user(person) };
+                let command = Command::SetPresence { app: APP, pair: SessionPair::InACall, lifetime };
+                let began = Instant::now();
+                engine.execute(key, command).await?;
+                took.saturating_record(u64::try_from(began.elapsed().as_micros())?);
+            }
+            anyhow::Ok(took)
+        });
+    }
+    let mut all = new_histogram()?;
+    while let Some(took) = setting.join_next().await {
+        all.add(took??)?;
+    }
+    Ok(all)
 }
 
 /// People set their presence for the first time.
