@@ -11,6 +11,7 @@ mod execute;
 mod forget;
 mod history;
 mod ids;
+pub mod migrate;
 pub mod notify;
 mod read;
 mod tick;

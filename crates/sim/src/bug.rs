@@ -59,13 +59,15 @@ pub enum Bug {
     EventNotKept,
     /// What was not delivered is not called missed.
     MissedUntold,
+    /// Who moves to another store forgets when somebody is to be looked at.
+    MovedWithoutWakes,
     /// Queues are longer than they may be.
     BoundsUnheeded,
 }
 
 impl Bug {
     /// Every one of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::NoVersionCheck,
         Self::AnsweredBeforeKept,
         Self::StaleRead,
@@ -92,6 +94,7 @@ impl Bug {
         Self::ReminderLost,
         Self::EventNotKept,
         Self::MissedUntold,
+        Self::MovedWithoutWakes,
         Self::BoundsUnheeded,
     ];
 }

@@ -12,14 +12,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use engine::migrate;
 use futures_util::FutureExt;
 use futures_util::task::noop_waker_ref;
 use jiff::SignedDuration;
 use presence::{SequenceNumber, UserKey, UserPresence};
 use store::disk::{Fault, SimulatedDisk};
 use store::{
-    Document, DocumentKind, Embedded, LogEntry, LogRead, Memory, Options, Position, Retention, SharedMemory,
-    Store, StoreError, Stored, WriterSteps,
+    Commit, Document, DocumentKind, Embedded, LogEntry, LogRead, Memory, Options, Position, Retention,
+    SharedMemory, Store, StoreError, Stored, WriterSteps,
 };
 
 use crate::bug::Bug;
@@ -71,6 +72,14 @@ pub(crate) struct Finished {
     pub(crate) seen: Vec<(usize, Arc<Person>)>,
 }
 
+/// A store that is moved to.
+struct Target {
+    kind: StoreKind,
+    store: Arc<dyn Store>,
+    writer: Option<WriterSteps>,
+    disk: SimulatedDisk,
+}
+
 type Running = Pin<Box<dyn Future<Output = Outcome>>>;
 
 pub(crate) struct Keeper {
@@ -98,6 +107,7 @@ pub(crate) struct Keeper {
     maybe: Vec<(store::Commit, Said, presence::Timestamp, usize)>,
     pub(crate) people: Vec<Arc<Person>>,
     read_before: BTreeMap<(usize, UserKey), Stored>,
+    target: Option<Target>,
 }
 
 impl Keeper {
@@ -121,6 +131,7 @@ impl Keeper {
             maybe: Vec::new(),
             people: vec![Arc::default(); PEOPLE.len()],
             read_before: BTreeMap::new(),
+            target: None,
         };
         if kind != StoreKind::Embedded {
             keeper.begin_anew();
@@ -316,6 +327,59 @@ impl Keeper {
         }
     }
 
+    /// Whether it is of a kind that `presenced migrate` knows.
+    pub(crate) fn can_move(&self) -> bool {
+        self.kind != StoreKind::Memory
+    }
+
+    /// Carries what is kept now into a store of the other kind, which is made the first time.
+    pub(crate) fn carry(&mut self) -> Result<(), Violation> {
+        let Some(from) = self.store.clone().filter(|_| self.can_move()) else { return Ok(()) };
+        self.make_safe();
+        let broken = |what: String| Violation::new("what is kept can be carried", what);
+        if self.target.is_none() {
+            self.target = Some(Target::new(self.kind).map_err(broken)?);
+        }
+        let Some(target) = &mut self.target else { return Ok(()) };
+        let (users, to) = (everybody(), target.store.clone());
+        let carried = async { migrate::carry(from.as_ref(), to.as_ref(), &users).await.map(drop) };
+        drive(carried, &mut [self.writer.as_mut(), target.writer.as_mut()]).map_err(broken)
+    }
+
+    /// Goes on in the store that is moved to. Nobody runs.
+    pub(crate) fn move_house(&mut self) -> Result<(), Violation> {
+        self.open().map_err(|what| Violation::new("what was acknowledged is there after a restart", what))?;
+        self.carry()?;
+        let (Some(from), Some(mut target)) = (self.store.clone(), self.target.take()) else { return Ok(()) };
+        let (users, to) = (everybody(), target.store.clone());
+        let compared = migrate::compare(from.as_ref(), to.as_ref(), &users);
+        drive(compared, &mut [self.writer.as_mut(), target.writer.as_mut()])
+            .map_err(|what| Violation::new("what is moved is the same", what))?;
+        let ops = async { as_ops(to.as_ref(), self.bug == Some(Bug::MovedWithoutWakes)).await };
+        let (ops, stored) = drive(ops, &mut [target.writer.as_mut()])
+            .map_err(|what| Violation::new("what is kept can be read", what))?;
+        for (person, stored) in self.people.iter_mut().zip(stored) {
+            Arc::make_mut(person).move_house(stored.version.0);
+        }
+        (self.store, self.shared, self.writer) = (None, None, None);
+        (self.kept, self.safe) = (Vec::new(), 0);
+        (self.register, self.safe_register) = (Register::default(), Register::default());
+        self.read_before.clear();
+        self.kind = target.kind;
+        match self.kind {
+            // As it was left, for whoever opens it.
+            StoreKind::Embedded => self.disk = target.disk.kill(),
+            // As its other half would make it, too.
+            _ => {
+                self.begin_anew();
+                self.safe = ops.len();
+                self.kept = ops;
+                self.fail_over();
+            }
+        }
+        Ok(())
+    }
+
     fn publish(&self) {
         let Some(store) = &self.store else { return };
         let end = *store.log_end().borrow();
@@ -456,4 +520,62 @@ impl Keeper {
             _ => {}
         }
     }
+}
+
+impl Target {
+    /// An empty one for whoever moves out of a store of this kind.
+    fn new(from: StoreKind) -> Result<Self, String> {
+        let disk = SimulatedDisk::new(2);
+        if from == StoreKind::Embedded {
+            let store = Arc::new(SharedMemory::new(SHARDS, REMEMBERED, RETENTION));
+            return Ok(Self { kind: StoreKind::Shared, store, writer: None, disk });
+        }
+        let opened = Embedded::open_in_steps(Arc::new(disk.clone()), OPTIONS);
+        let (store, writer, _) = opened.map_err(|error| format!("the store does not open: {error}"))?;
+        Ok(Self { kind: StoreKind::Embedded, store: Arc::new(store), writer: Some(writer), disk })
+    }
+}
+
+fn everybody() -> Vec<UserKey> {
+    (0..PEOPLE.len()).map(line::key).collect()
+}
+
+/// Lets something come to its end that waits for nothing but writers.
+fn drive<T, E: std::fmt::Display>(
+    work: impl Future<Output = Result<T, E>>,
+    writers: &mut [Option<&mut WriterSteps>],
+) -> Result<T, String> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        if let Poll::Ready(outcome) = work.as_mut().poll(&mut Context::from_waker(noop_waker_ref())) {
+            return outcome.map_err(|error| error.to_string());
+        }
+        let mut has_moved = false;
+        for writer in writers.iter_mut().flatten() {
+            has_moved |= writer.step();
+        }
+        if !has_moved {
+            return Err("it waits for nobody".to_owned());
+        }
+    }
+}
+
+/// What would make a store like this one, and the records in it.
+async fn as_ops(store: &dyn Store, are_wakes_lost: bool) -> Result<(Vec<Op>, Vec<Stored>), StoreError> {
+    let mut ops = Vec::new();
+    let users = everybody();
+    let stored = store.load(&users).await?;
+    for (user, stored) in users.into_iter().zip(&stored) {
+        let presence = &stored.presence;
+        let wake_at = presence.next_change(presence.settled_at).filter(|_| !are_wakes_lost);
+        for version in 0..stored.version.0 {
+            let expected = store::Version(version);
+            let commit = Commit { user, expected, presence: presence.clone(), wake_at, changes: Vec::new() };
+            ops.push(Op::Commit(Box::new(commit)));
+        }
+    }
+    for kind in DocumentKind::ALL {
+        ops.push(Op::PutDocuments(store.documents(kind).await?));
+    }
+    Ok((ops, stored))
 }

@@ -26,6 +26,7 @@
 //! | `<node> remove <sub>` | an operator ends it |
 //! | `<node> pump`, `<node> plan`, `<node> save` | the steps of delivery |
 //! | `answer <n> taken/refused/lied/late/silent` | what the receiver of the nth POST under way did |
+//! | `carry`, `move house` | what is kept is carried into a store of the other kind, embedded or shared; everybody stops, and goes on there |
 //! | `resume <n>` | the nth call that is held goes on |
 //! | `failover` | the store's other half takes over, without what it was not sent yet |
 //! | `engine clock <duration>` | the clock that leases are timed by is ahead by this much, or behind |
@@ -73,6 +74,9 @@ pub(crate) enum Event {
     /// All that can wait is bounded by a few.
     SmallBounds,
     GiveUp(SignedDuration),
+    /// Into the store that is moved to, while nodes run.
+    Carry,
+    MoveHouse,
     Failover,
     EngineClock(SignedDuration),
     Resume(usize),
@@ -234,6 +238,8 @@ impl Line {
             ["backlog", kept] => Event::Backlog { every: *kept == "every" },
             ["bounds", "small"] => Event::SmallBounds,
             ["give", "up", after] => Event::GiveUp(after.parse().ok()?),
+            ["carry"] => Event::Carry,
+            ["move", "house"] => Event::MoveHouse,
             ["failover"] => Event::Failover,
             ["engine", "clock", ahead] => Event::EngineClock(ahead.parse().ok()?),
             ["resume", call] => Event::Resume(call.parse().ok()?),
@@ -342,6 +348,8 @@ impl fmt::Display for Line {
             }
             Event::SmallBounds => f.write_str("bounds small"),
             Event::GiveUp(after) => write!(f, "give up {after}"),
+            Event::Carry => f.write_str("carry"),
+            Event::MoveHouse => f.write_str("move house"),
             Event::Failover => f.write_str("failover"),
             Event::EngineClock(ahead) => write!(f, "engine clock {ahead}"),
             Event::Resume(call) => write!(f, "resume {call}"),

@@ -115,6 +115,14 @@ impl Person {
         self.floors.push(now);
     }
 
+    /// Is kept in another store from now on, whose log has nothing of what was before.
+    pub(crate) fn move_house(&mut self, version: u64) {
+        self.version = version;
+        self.authors = vec![0; version as usize];
+        self.floors = vec![self.floor; version as usize];
+        self.changes.clear();
+    }
+
     /// Why the command would be refused, as the rules name it.
     pub(crate) fn refusal(&self, command: &Command, now: Timestamp) -> Option<&'static str> {
         let now = now.max(self.floor);

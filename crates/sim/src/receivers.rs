@@ -28,6 +28,8 @@ pub(crate) struct Sub {
     pub(crate) created_after: Position,
     /// Everything that was taken, in order.
     pub(crate) taken: Vec<Told>,
+    /// The ids of what was taken before it moved to another store.
+    pub(crate) past: BTreeSet<Uuid>,
     /// Whether it was told that something is missing.
     pub(crate) is_missed: bool,
     /// When it ends, and when what it is authorized by does.
@@ -75,6 +77,10 @@ impl Promise {
 
     pub(crate) fn earliest(&self) -> Timestamp {
         self.all.iter().map(|(at, ..)| *at).min().unwrap_or(Timestamp::MAX)
+    }
+
+    pub(crate) fn earliest_ever(&self) -> Timestamp {
+        self.ever.first().copied().unwrap_or(Timestamp::MAX)
     }
 
     pub(crate) fn latest(&self) -> Timestamp {
@@ -144,6 +150,8 @@ pub(crate) struct Receivers {
     pub(crate) subs: BTreeMap<usize, Sub>,
     /// Whether there is any cause for something to be missed.
     pub(crate) may_miss: bool,
+    /// Whether what is old enough is not told any more.
+    pub(crate) gives_up: bool,
 }
 
 /// A subscription's id.
@@ -198,6 +206,15 @@ pub(crate) fn subscription(
 }
 
 impl Receivers {
+    /// Subscriptions are kept in another store from now on, and see what changes from then on.
+    pub(crate) fn move_house(&mut self) {
+        for known in self.subs.values_mut() {
+            known.past.extend(known.taken.drain(..).map(|told| told.id));
+            known.created_after = Position(0);
+            known.is_missed = false;
+        }
+    }
+
     /// A POST is planned at `now` of its node, by one that has heard of every end or by one that may not have.
     pub(crate) fn planned(
         &self,
@@ -281,6 +298,10 @@ impl Receivers {
             let mut id = item.notification_id;
             if bug == Some(Bug::NewIdEachTime) {
                 id = Uuid::from_u128(id.as_u128() ^ u128::from(post.attempt - 1));
+            }
+            if known.past.contains(&id) {
+                let what = format!("s{} is told {position:?} under an id that it knows", sub + 1);
+                return Err(Violation::new("different things have different ids", what));
             }
             let told = Told { id, position, user, change, is_stale: is_stale(item.subscription.id) };
             let is_same = |other: &&Told| other.id == id || other.position == position;

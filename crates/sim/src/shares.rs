@@ -245,6 +245,10 @@ impl Shared for Shares {
         self.membership.nodes().borrow().iter().filter(|node| node.lives).count() as u64
     }
 
+    fn fleet(&self) -> u64 {
+        self.membership.fleet()
+    }
+
     fn losses(&self) -> u64 {
         0
     }

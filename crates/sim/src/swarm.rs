@@ -66,6 +66,7 @@ enum Happening {
     Stand,
     Stop,
     EngineClock,
+    MoveHouse,
 }
 
 /// The lines that follow from a seed.
@@ -93,6 +94,7 @@ pub(crate) fn lines(seed: u64) -> Vec<Line> {
     if are_mortal {
         happenings.extend([Happening::Brink; 2]);
     }
+    let is_movable = kind != StoreKind::Memory && random.one_in(2);
     let optional = [
         (watches, Happening::Move),
         (watches, Happening::Unsubscribe),
@@ -106,6 +108,7 @@ pub(crate) fn lines(seed: u64) -> Vec<Line> {
         (kind != StoreKind::Embedded, Happening::Failover),
         (is_shared, Happening::Stand),
         (is_shared, Happening::Stop),
+        (is_movable, Happening::MoveHouse),
     ];
     for (is_possible, happening) in optional {
         if is_possible && random.one_in(2) {
@@ -386,6 +389,10 @@ impl Swarm {
                 let ahead = self.random.pick(&[0, 2, -2, 6, -6]);
                 self.line(Event::EngineClock(SignedDuration::from_secs(ahead)))
             }
+            Happening::MoveHouse => {
+                self.move_house(lines);
+                return;
+            }
             Happening::Failover => self.line(Event::Failover),
             Happening::Disk => {
                 let after = self.random.below(24) as u64;
@@ -485,6 +492,33 @@ impl Swarm {
                 let save = self.step_at(node, Deed::Save);
                 lines.push(save);
             }
+        }
+    }
+
+    /// What is kept moves to a store of the other kind: mostly a first time while all goes on, and in the end all stop.
+    fn move_house(&mut self, lines: &mut Vec<Line>) {
+        for _ in 0..self.random.below(3) {
+            lines.push(self.line(Event::Carry));
+            let command = self.habits.say(&mut self.random, self.now);
+            let person = self.anybody();
+            let said = self.step(Deed::Do(person, command));
+            lines.push(said);
+        }
+        if self.random.one_in(2) {
+            for node in 0..self.nodes {
+                lines.push(self.at_node(node, Deed::Stop));
+            }
+        }
+        if self.random.one_in(2) {
+            self.now += gap(&mut self.random);
+        }
+        lines.push(self.line(Event::MoveHouse));
+        (self.kind, self.nodes) = match self.kind {
+            StoreKind::Embedded => (StoreKind::Shared, NODES_MAX),
+            _ => (StoreKind::Embedded, 1),
+        };
+        for node in 0..self.nodes {
+            self.come_back(node, lines);
         }
     }
 

@@ -159,6 +159,14 @@ impl Membership {
         self.nodes.subscribe()
     }
 
+    /// A number that is another one when a node has come or gone, as of the last beat.
+    pub fn fleet(&self) -> u64 {
+        let nodes = self.nodes.borrow();
+        let living = nodes.iter().filter(|node| node.lives);
+        // In any order: each is one life of a node.
+        living.fold(0, |sum, node| sum ^ score(node.id.bytes()))
+    }
+
     /// When the first of the leases ends, unless it is kept. Zero: there is none.
     pub fn ends(&self) -> Duration {
         let standing = self.standing.lock();
@@ -293,14 +301,15 @@ impl Membership {
 /// Whom of some nodes a shard is for: the one with the highest score, so that a node that comes or goes moves its own
 /// share and nothing else.
 fn owner<'n>(nodes: &[&'n str], shard: u16) -> Option<&'n str> {
-    nodes.iter().copied().max_by_key(|node| {
-        let start = 0xcbf2_9ce4_8422_2325_u64;
-        let bytes = node.bytes().chain(shard.to_be_bytes());
-        let sum = bytes.fold(start, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        // The last bytes have moved only low bits so far.
-        let mixed = (sum ^ sum >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        (mixed ^ mixed >> 32, *node)
-    })
+    nodes.iter().copied().max_by_key(|node| (score(node.bytes().chain(shard.to_be_bytes())), *node))
+}
+
+fn score(bytes: impl Iterator<Item = u8>) -> u64 {
+    let start = 0xcbf2_9ce4_8422_2325_u64;
+    let sum = bytes.fold(start, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    // The last bytes have moved only low bits so far.
+    let mixed = (sum ^ sum >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    mixed ^ mixed >> 32
 }
 
 /// What an engine keeps of nodes and leases, in memory: the meaning of `redis/heartbeat.lua`, `redis/lease.lua` and the

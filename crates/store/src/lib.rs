@@ -401,6 +401,11 @@ pub trait Shared: Send + Sync {
         Duration::ZERO
     }
 
+    /// A number that is another one when a process has come or gone, as far as was known a moment ago.
+    fn fleet(&self) -> u64 {
+        self.living()
+    }
+
     /// How often the store was found to have lost what it had acknowledged.
     fn losses(&self) -> u64;
 }

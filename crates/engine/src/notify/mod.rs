@@ -190,7 +190,15 @@ pub struct PostItem {
 impl PostItem {
     fn new(subscription: &Arc<Subscription>, notice: Notice) -> Self {
         let low = match notice {
-            Notice::Change { position, .. } => u128::from(position.0),
+            // The position by itself tells a store's changes apart; in a store that was moved to they begin anew, and then what
+            // happened does, in other bits.
+            Notice::Change { position, user, change } => {
+                let ticks = (change.at.as_nanosecond() / 100) as u64;
+                let user = user.user.as_u128();
+                let user = (user as u64 ^ (user >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let number = change.sequence_number.0 << 40;
+                u128::from(ticks ^ user) << 64 | u128::from(position.0 ^ number)
+            }
             Notice::Lifecycle { event, at } => {
                 (event as u128 + 1) << 64 | u128::from(at.as_microsecond() as u64)
             }

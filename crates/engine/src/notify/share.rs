@@ -31,8 +31,8 @@ pub(super) struct Following {
     taken: BTreeSet<u16>,
     /// Up to where each shard's cursor was kept by this process.
     kept: BTreeMap<u16, Position>,
-    /// How many processes there were when lifecycle events were last looked at: one that goes may have had some to tell.
-    living: u64,
+    /// The processes that there were when lifecycle events were last looked at: one that goes may have had some to tell.
+    fleet: u64,
 }
 
 /// Subscriptions of which one call looks whether they have been renewed by others.
@@ -127,10 +127,10 @@ impl Notifier {
         if *shared.documents_changed().borrow() != seen {
             self.fresh().await?;
         }
-        let (leases, living) = (shared.leases().borrow().clone(), shared.living());
+        let (leases, fleet) = (shared.leases().borrow().clone(), shared.fleet());
         {
             let following = self.following.lock().await;
-            let is_same = following.leases.as_ref() == Some(&leases) && following.living == living;
+            let is_same = following.leases.as_ref() == Some(&leases) && following.fleet == fleet;
             if is_same && !following.is_new {
                 return Ok(());
             }
@@ -182,7 +182,7 @@ impl Notifier {
         };
         following.kept.retain(|shard, _| stays(*shard));
         // Whoever has gone may have had some to tell of shards that are ours.
-        let is_same_fleet = following.living == living;
+        let is_same_fleet = following.fleet == fleet;
         following.taken.retain(|shard| stays(*shard) && is_same_fleet);
         let are_events_new = leases.held().any(|shard| !following.taken.contains(&shard));
         let events = match are_events_new || !gained.is_empty() {
@@ -200,7 +200,7 @@ impl Notifier {
             self.take_up_events(shared, &leases, events, &mut following.taken, &mut saved);
         }
         // One that has come meanwhile is noted when this lock is free.
-        (following.leases, following.is_new, following.living) = (Some(leases), false, living);
+        (following.leases, following.is_new, following.fleet) = (Some(leases), false, fleet);
         Ok(())
     }
 
@@ -242,8 +242,8 @@ impl Notifier {
                 break;
             }
         }
-        let living = self.following.lock().await.living;
-        if self.store.shared().is_some_and(|shared| shared.living() != living) {
+        let fleet = self.following.lock().await.fleet;
+        if self.store.shared().is_some_and(|shared| shared.fleet() != fleet) {
             self.changed.notify_one();
         }
         !expired.is_empty()

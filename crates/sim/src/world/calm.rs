@@ -11,6 +11,8 @@ use crate::shares::SHARDS;
 
 /// How far time goes on at once when everything is calm: further than any retry.
 const CALM_STEP: SignedDuration = SignedDuration::from_mins(13);
+/// How long a node may take to stop, once nothing is in its way.
+const STOP_SECONDS_MAX: usize = 60;
 /// How often it does. Longer than any session together.
 const CALM_STEPS: usize = 24;
 
@@ -30,6 +32,14 @@ impl World {
         }
         while !self.held.is_empty() {
             self.resume(1);
+            self.go_on()?;
+        }
+        // Who is about to stop may be waiting for somebody's claim to end.
+        for _ in 0..STOP_SECONDS_MAX {
+            if !self.steps.iter().any(|step| step.deed == Deed::Stop) {
+                break;
+            }
+            self.wire.set_now(self.wire.now() + SignedDuration::from_secs(1));
             self.go_on()?;
         }
         for node in 0..NODES_MAX {
@@ -60,6 +70,10 @@ impl World {
             for node in 0..NODES_MAX {
                 self.act(node, &Deed::Ticker, &[])?;
                 self.go_on()?;
+                if self.has_strays {
+                    self.act(node, &Deed::Tick, &[])?;
+                    self.go_on()?;
+                }
             }
             while self.deliver()? {}
             if place == 0 {

@@ -89,6 +89,8 @@ pub(crate) struct World {
     /// How many calls have been carried out: the order of everything.
     tide: usize,
     is_disk_faulty: bool,
+    /// Whether a commit of a process that was gone has arrived, of which no ticker that sleeps has heard.
+    has_strays: bool,
     failovers: usize,
     /// Whether the clock that leases are timed by was moved.
     is_engine_clock_moved: bool,
@@ -192,10 +194,15 @@ impl World {
             next_step: 0,
             held: Vec::new(),
             under_way: Vec::new(),
-            receivers: Receivers { may_miss: is_small || give_up.is_some(), ..Receivers::default() },
+            receivers: Receivers {
+                may_miss: is_small || give_up.is_some(),
+                gives_up: give_up.is_some(),
+                ..Receivers::default()
+            },
             reads: Vec::new(),
             tide: 0,
             is_disk_faulty: false,
+            has_strays: false,
             failovers: 0,
             is_engine_clock_moved: false,
             is_calm: false,
@@ -220,11 +227,14 @@ impl World {
         match &line.event {
             Event::Store(_) | Event::Backlog { .. } | Event::SmallBounds | Event::GiveUp(_) => {}
             Event::Failover => self.fail_over(),
+            Event::Carry => self.keeper.carry()?,
+            Event::MoveHouse => self.move_house()?,
             Event::EngineClock(ahead) => {
                 self.is_engine_clock_moved = true;
                 self.keeper.engine_ahead = *ahead;
             }
             Event::Resume(place) => self.resume(*place),
+            Event::Disk(_) if !self.keeper.is_embedded() => {}
             Event::Disk(will) => {
                 self.is_disk_faulty = *will != DiskWill::Works;
                 self.keeper.set_disk(*will);
@@ -311,6 +321,7 @@ impl World {
                             receivers: vec![*receiver],
                             created_after: Position(0),
                             taken: Vec::new(),
+                            past: BTreeSet::new(),
                             is_missed: false,
                             expiry: Promise::default(),
                             token: Promise::default(),
@@ -534,12 +545,32 @@ impl World {
         }
     }
 
+    /// Everybody stops, what is kept is carried, and those who start again find it there.
+    fn move_house(&mut self) -> Result<(), Violation> {
+        if !self.keeper.can_move() {
+            return Ok(());
+        }
+        for node in 0..NODES_MAX {
+            self.crash(node, false);
+        }
+        // What has arrived is kept, and answered to nobody.
+        while !self.keeper.step().is_empty() {}
+        self.held.clear();
+        self.under_way.clear();
+        self.reads.clear();
+        self.keeper.move_house()?;
+        self.receivers.move_house();
+        Ok(())
+    }
+
     fn resume(&mut self, place: usize) {
         if self.held.is_empty() {
             return;
         }
         match self.held.remove(place.wrapping_sub(1) % self.held.len()) {
             Held::There(call, node, said, is_lost) => {
+                let is_stray = !self.steps.iter().any(|step| step.id == call.step);
+                self.has_strays |= is_stray && matches!(call.op, Op::Commit(_));
                 let then = if is_lost { Then::Lose } else { Then::Answer };
                 self.keeper.send(Work { call, node, said, then });
             }

@@ -264,3 +264,42 @@ fn a_removal_through_a_node_that_dies_is_told_by_whoever_has_the_shard() {
         ",
     );
 }
+
+/// In a store that was moved to, positions begin anew, and a notification's id was made of its position: a receiver that knew
+/// the id from before would have thrown a new one away.
+#[test]
+fn a_notification_after_a_move_has_not_the_id_of_one_before_it() {
+    check(
+        "
+        store embedded
+        00:00     n1 start
+        00:00     n1 ticker
+        00:00     n1 eva phone set DoNotDisturb/Presenting for PT5M
+        10:59.500000000 n1 subscribe s1 to ana,ben,eva at r3
+        10:59.500000000 n1 pump
+        10:59.500000000 n1 plan
+        10:59.500000000 answer 3 taken
+        10:59.500000000 move house
+        10:59.500000000 n3 start
+        10:59.500000000 n3 ben phone set Busy/InACall for PT5M0.0000001S
+        ",
+    );
+}
+
+/// The same when it stops in good order and another process takes its place: there are as many as before.
+#[test]
+fn a_removal_through_a_node_that_is_restarted_is_told_by_whoever_has_the_shard() {
+    check(
+        "
+        store shared
+        00:00     n1 start
+        00:00     n2 start
+        00:00     n3 start
+        00:00     n1 subscribe s1 to ben at r1
+        00:00     n1 beat
+        00:00     n1 pump
+        00:00     n2 remove s1
+        00:00     n2 stop
+        ",
+    );
+}

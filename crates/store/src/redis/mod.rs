@@ -852,6 +852,10 @@ impl Shared for Redis {
         self.inner.log.lag()
     }
 
+    fn fleet(&self) -> u64 {
+        self.inner.membership.fleet()
+    }
+
     fn losses(&self) -> u64 {
         self.inner.losses.load(Ordering::Relaxed)
     }
