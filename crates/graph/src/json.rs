@@ -27,6 +27,11 @@ impl<'a> Body<'a> {
         Self { content_type: Some("application/json"), content_encoding: None, bytes }
     }
 
+    /// Whether its headers say that it is JSON, and nothing else.
+    pub(crate) fn is_labelled_json(&self) -> bool {
+        self.content_type.is_some_and(is_json) && self.content_encoding.is_none_or(is_identity)
+    }
+
     /// The members of the body's object.
     ///
     /// # Errors
@@ -37,7 +42,7 @@ impl<'a> Body<'a> {
         if bytes.trim_ascii().is_empty() {
             return Err(GraphError::empty_payload());
         }
-        if !self.content_type.is_some_and(is_json) || !self.content_encoding.is_none_or(is_identity) {
+        if !self.is_labelled_json() {
             return Err(GraphError::unreadable_payload());
         }
         // All at once; a reader of bytes would look at each string again.

@@ -3,6 +3,8 @@
 //! The bytes are written straight into a buffer by a fixed template: with 650 objects a reply, building a tree of
 //! values first would be most of the work.
 
+mod plain;
+
 use std::io::Write;
 
 use presence::{LocationSource, PlaceId, Presence, SequenceNumber, StatusMessage, UserId};
@@ -11,6 +13,7 @@ use crate::headers::MetadataLevel;
 use crate::odata::{Context, PresenceProperty, PresenceSelect, ServiceRoot, write_context};
 use crate::path::Address;
 use crate::{json, time, words};
+use plain::Extent;
 
 /// Who reads: only the owner sees when a status message was published and when it ends (§3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,8 @@ pub fn write_presence(
 #[derive(Debug)]
 pub struct PresenceList<'a> {
     shape: Shape<'a>,
+    /// What [`Shape::is_plain`] says.
+    is_plain: bool,
     out: Vec<u8>,
     is_empty: bool,
 }
@@ -68,13 +73,17 @@ impl<'a> PresenceList<'a> {
         out.push(b'{');
         shape.write_context(&mut out, Context::Presences);
         out.extend_from_slice(b"\"value\":[");
-        Self { shape, out, is_empty: true }
+        Self { is_plain: shape.is_plain(), shape, out, is_empty: true }
     }
 
     /// Adds an entry. Users nobody knows have one too, [`Presence::UNKNOWN`].
     pub fn push(&mut self, user: UserId, presence: &Presence<'_>, reader: Reader) {
-        self.out.extend_from_slice(if self.is_empty { b"{" } else { b",{" });
-        self.is_empty = false;
+        let is_first = std::mem::replace(&mut self.is_empty, false);
+        if self.is_plain && says_no_more_than_its_pair(presence) {
+            let extent = if is_first { Extent::Object } else { Extent::Next };
+            return plain::write(&mut self.out, extent, user, presence.pair, presence.sequence_number);
+        }
+        self.out.extend_from_slice(if is_first { b"{" } else { b",{" });
         self.shape.write_members(&mut self.out, user, presence, reader);
         self.out.push(b'}');
     }
@@ -98,10 +107,15 @@ impl Shape<'_> {
         out.extend_from_slice(b"\",");
     }
 
+    /// Whether it is the usual one.
+    fn is_plain(&self) -> bool {
+        self.level != MetadataLevel::Full && self.select.properties().is_none()
+    }
+
     fn write_members(&self, out: &mut Vec<u8>, user: UserId, presence: &Presence<'_>, reader: Reader) {
         let is_full = self.level == MetadataLevel::Full;
-        if !is_full && self.select.properties().is_none() && says_no_more_than_its_pair(presence) {
-            return write_plain_members(out, user, presence);
+        if self.is_plain() && says_no_more_than_its_pair(presence) {
+            return plain::write(out, Extent::Members, user, presence.pair, presence.sequence_number);
         }
         let start = out.len();
         if is_full {
@@ -168,34 +182,8 @@ fn says_no_more_than_its_pair(presence: &Presence<'_>) -> bool {
         && presence.work_location.location.is_none()
 }
 
-/// All members of a presence that says no more than its availability and activity, as most do: the same bytes as property by
-/// property, in as few pieces as there are things that differ. A test holds the two together.
-fn write_plain_members(out: &mut Vec<u8>, user: UserId, presence: &Presence<'_>) {
-    out.reserve(PLAIN_BYTES_MAX);
-    put_str(out, "\"id\":\"");
-    write_id(out, user);
-    put_str(out, "\",\"availability\":\"");
-    put_str(out, words::availability(presence.pair.availability));
-    put_str(out, "\",\"activity\":\"");
-    put_str(out, words::activity(presence.pair.activity));
-    put_str(
-        out,
-        "\",\"outOfOfficeSettings\":{\"message\":null,\"isOutOfOffice\":false},\"sequenceNumber\":\"",
-    );
-    write_sequence_number(out, presence.sequence_number);
-    put_str(
-        out,
-        "\",\"statusMessage\":null,\"workLocation\":{\"workLocationType\":\"unspecified\",\
-         \"source\":\"none\",\"placeId\":null}",
-    );
-}
-
-/// Room for what [`write_plain_members`] writes, rounded up.
-const PLAIN_BYTES_MAX: usize = 384;
-
 fn write_id(out: &mut Vec<u8>, user: UserId) {
-    let mut buffer = [0; 36];
-    put_str(out, user.as_uuid().as_hyphenated().encode_lower(&mut buffer));
+    out.extend_from_slice(&user.to_chars());
 }
 
 fn write_status_message(out: &mut Vec<u8>, message: &StatusMessage, reader: Reader, is_full: bool) {
@@ -242,6 +230,11 @@ fn write_work_location(out: &mut Vec<u8>, presence: &Presence<'_>, is_full: bool
 /// Appends a sequence number: a letter and ten digits, so that text order is number order. After `A9999999999` comes
 /// `B0000000000`; nobody lives to see the last of `Z` (§3.2).
 pub fn write_sequence_number(out: &mut Vec<u8>, number: SequenceNumber) {
+    out.extend_from_slice(&sequence_number_text(number));
+}
+
+#[inline]
+fn sequence_number_text(number: SequenceNumber) -> [u8; 11] {
     const PER_LETTER: u64 = 10_000_000_000;
     const LAST: u64 = 26 * PER_LETTER - 1;
     let mut rest = number.0.min(LAST);
@@ -255,7 +248,7 @@ pub fn write_sequence_number(out: &mut Vec<u8>, number: SequenceNumber) {
         *digit += (rest % 10) as u8;
         rest /= 10;
     }
-    out.extend_from_slice(&text);
+    text
 }
 
 /// Reads what [`write_sequence_number`] has written.

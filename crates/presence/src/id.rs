@@ -5,6 +5,8 @@ use core::str::FromStr;
 
 use uuid::Uuid;
 
+use crate::guid;
+
 macro_rules! guid {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -26,6 +28,18 @@ macro_rules! guid {
             pub const fn as_uuid(self) -> Uuid {
                 self.0
             }
+
+            /// The identifier with this text, as [`FromStr`] reads it.
+            #[inline]
+            pub fn from_chars(text: &[u8; guid::CHARS]) -> Option<Self> {
+                guid::read(text).map(Self::from_u128)
+            }
+
+            /// The characters of its text: lower case, hyphenated.
+            #[inline]
+            pub fn to_chars(self) -> [u8; guid::CHARS] {
+                guid::write(self.as_u128())
+            }
         }
 
         impl From<Uuid> for $name {
@@ -40,7 +54,11 @@ macro_rules! guid {
             type Err = uuid::Error;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Ok(Self(text.parse::<uuid::fmt::Hyphenated>()?.into_uuid()))
+                match text.as_bytes().try_into().ok().and_then(Self::from_chars) {
+                    Some(id) => Ok(id),
+                    // The library says what is wrong.
+                    None => Ok(Self(text.parse::<uuid::fmt::Hyphenated>()?.into_uuid())),
+                }
             }
         }
 

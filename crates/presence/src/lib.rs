@@ -18,6 +18,7 @@ mod change;
 mod command;
 mod error;
 mod explanation;
+mod guid;
 mod id;
 pub mod limits;
 mod out_of_office;

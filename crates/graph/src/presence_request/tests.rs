@@ -71,13 +71,35 @@ fn ids_are_the_same_however_their_array_is_spelled() {
         format!("[ \"{a}\" ,\n\t\"{b}\"\r\n]"),
         format!("[\"{a}\",\"\\u0030{}\"]", &b[1..]),
     ] {
-        let body = format!("{{\"Ids\" : {array} }}");
-        assert_eq!(get_presences_by_user_id(Body::json(body.as_bytes()), 2), Ok(expected.clone()), "{body}");
-        assert!(get_presences_by_user_id(Body::json(body.as_bytes()), 1).is_err(), "{body}");
+        for body in [
+            format!("{{\"ids\":{array}}}"),
+            format!("\r\n{{ \"ids\"\t: {array} }}\n"),
+            format!("{{\"Ids\" : {array} }}"),
+            format!("{{\"x\":1,\"ids\":{array}}}"),
+            format!("{{\"ids\":{array},\"x\":1}}"),
+            format!("\u{feff}{{\"ids\":{array}}}"),
+        ] {
+            let read = |ids_max| get_presences_by_user_id(Body::json(body.as_bytes()), ids_max);
+            assert_eq!(read(2), Ok(expected.clone()), "{body}");
+            assert!(read(1).is_err(), "{body}");
+        }
+        for (before, after) in
+            [("{\"ids\":", "} x"), ("{\"ids\":", ""), ("\x0c{\"ids\":", "}"), ("{\"ids\" ", "}")]
+        {
+            let body = format!("{before}{array}{after}");
+            unreadable(get_presences_by_user_id(Body::json(body.as_bytes()), 2));
+        }
+        let body = format!("{{\"ids\":{array}}}");
+        let as_text = Body { content_type: Some("text/plain"), ..Body::json(body.as_bytes()) };
+        unreadable(get_presences_by_user_id(as_text, 2));
     }
-    for array in
-        [format!("[\"{a}\",]"), format!("[\"{a}\" \"{b}\"]"), format!("[\"{a}\""), format!("[,\"{a}\"]")]
-    {
+    for array in [
+        format!("[\"{a}\",]"),
+        format!("[\"{a}\" \"{b}\"]"),
+        format!("[\"{a}\",\x0c\"{b}\"]"),
+        format!("[\"{a}\""),
+        format!("[,\"{a}\"]"),
+    ] {
         let body = format!("{{\"ids\":{array}}}");
         unreadable(get_presences_by_user_id(Body::json(body.as_bytes()), 2));
     }
