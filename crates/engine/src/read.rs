@@ -1,6 +1,7 @@
 //! Reads: look at the records, and let the rules answer. A read never writes.
 
-use presence::{Timestamp, UserKey, UserPresence};
+use presence::{Nanos, Presence, Timestamp, UserKey, UserPresence};
+use store::{Asked, Glance};
 
 use crate::{Engine, EngineError};
 
@@ -25,28 +26,38 @@ impl Engine {
         Ok(Reading { users: stored.into_iter().map(|stored| stored.presence).collect(), now })
     }
 
-    /// Shows the records of these users, in the order asked, with their places and the instant to ask them at: as
-    /// [`read`](Self::read), for whoever wants to write down an answer and not to keep the records.
+    /// Shows what these users show now, in the order asked, with their places: as [`read`](Self::read), for whoever wants to
+    /// write down an answer and not to keep the records.
     ///
     /// # Errors
     /// [`EngineError::Store`]; some may have been shown then.
     pub async fn show(
         &self,
-        users: &[UserKey],
-        mut each: impl FnMut(usize, &UserPresence, Timestamp) + Send,
+        asked: &[Asked<'_>],
+        mut each: impl FnMut(usize, &Presence<'_>) + Send,
     ) -> Result<(), EngineError> {
         let mut now = None;
-        let shown = self.store.visit(users, &mut |place, stored| {
+        let shown = self.store.glance(asked, &mut |place, glance| {
             // All records have been taken by now.
-            let now = *now.get_or_insert_with(|| self.clock.now());
-            each(place, &stored.presence, now);
+            let (now, nanos) = *now.get_or_insert_with(|| {
+                let now = self.clock.now();
+                (now, Nanos::from(now))
+            });
+            match glance {
+                Glance::Sole(sole) => {
+                    let (pair, sequence_number) = sole.at(nanos);
+                    each(place, &Presence { pair, sequence_number, ..Presence::UNKNOWN });
+                }
+                Glance::Whole(record) => each(place, &record.at(now)),
+            }
         });
         match shown {
             Some(shown) => shown?,
             None => {
-                let Reading { users, now } = self.read(users).await?;
+                let users: Vec<UserKey> = asked.iter().map(|asked| asked.user).collect();
+                let Reading { users, now } = self.read(&users).await?;
                 for (place, record) in users.iter().enumerate() {
-                    each(place, record, now);
+                    each(place, &record.at(now));
                 }
             }
         }

@@ -22,17 +22,18 @@ use gungraun::{
 };
 use jiff::SignedDuration;
 use presence::{
-    AppId, Command, SessionLifetime, SessionPair, TenantId, Timestamp, UserId, UserKey, UserPresence,
+    AppId, Command, Presence, SessionLifetime, SessionPair, TenantId, Timestamp, UserId, UserKey,
+    UserPresence,
 };
 use store::disk::SimulatedDisk;
-use store::{Embedded, Memory, Options, Store};
+use store::{Asked, Embedded, Hint, Memory, Options, Store};
 
 /// Instructions of each path when it was last looked at.
 const ANSWER: u64 = 2_034;
 const APPLY: u64 = 3_925;
-const READ_ONE: u64 = 5_291;
-const READ_650: u64 = 1_349_587;
-const WRITE: u64 = 19_115;
+const READ_ONE: u64 = 4_698;
+const READ_650: u64 = 858_676;
+const WRITE: u64 = 19_106;
 /// How much dearer a path may become unnoticed, in hundredths.
 const TOLERANCE_PERCENT: u64 = 5;
 
@@ -100,9 +101,28 @@ fn ready<T>(step: impl Future<Output = T>) -> T {
     step.now_or_never().unwrap()
 }
 
-fn engine_and_ids() -> (Engine, String) {
+/// With hints of where these people are, as a directory has them once somebody has asked.
+fn on_disk_and_hints(people: impl Iterator<Item = UserId>) -> (Engine, Vec<Hint>) {
+    let people: Vec<UserId> = people.collect();
+    let (engine, hints) = (on_disk(), vec![Hint::default(); people.len()]);
+    ready(engine.show(&asked(&people, &hints), |_, _| {})).unwrap();
+    (engine, hints)
+}
+
+fn asked<'a>(people: &[UserId], hints: &'a [Hint]) -> Vec<Asked<'a>> {
+    let key = |user: &UserId| UserKey { tenant: TENANT, user: *user };
+    people.iter().zip(hints).map(|(user, hint)| Asked { user: key(user), hint }).collect()
+}
+
+fn present() -> (Engine, Vec<Hint>) {
+    on_disk_and_hints(std::iter::once(ID.parse().unwrap()))
+}
+
+fn many_present() -> (Engine, Vec<Hint>, String) {
     let ids = (0..PEOPLE).map(|number| format!("\"{}\"", UserId::from_u128(number)));
-    (on_disk(), format!("{{\"ids\":[{}]}}", ids.collect::<Vec<_>>().join(",")))
+    let body = format!("{{\"ids\":[{}]}}", ids.collect::<Vec<_>>().join(","));
+    let (engine, hints) = on_disk_and_hints((0..PEOPLE).map(UserId::from_u128));
+    (engine, hints, body)
 }
 
 fn json(bytes: &str) -> Body<'_> {
@@ -127,8 +147,8 @@ fn apply((mut person, now): (UserPresence, Timestamp)) -> UserPresence {
 
 // `GET /users/{id}/presence` from its path to its body.
 #[library_benchmark(config = at_most(READ_ONE))]
-#[bench::present(on_disk())]
-fn read_one(engine: Engine) -> (Engine, Vec<u8>) {
+#[bench::present(present())]
+fn read_one((engine, hints): (Engine, Vec<Hint>)) -> (Engine, Vec<Hint>, Vec<u8>) {
     let route = Route::parse(black_box("/v1.0/users/3c1f0d0e-5b7a-4a53-9a0e-6a1f2b3c4d5e/presence")).unwrap();
     route.operation(Method::Get).unwrap();
     let query = Query::parse("").unwrap();
@@ -138,33 +158,34 @@ fn read_one(engine: Engine) -> (Engine, Vec<u8>) {
     let shape = Shape { service: &service, select: &select, level };
     let user = ID.parse().unwrap();
     let mut out = Vec::with_capacity(1_024);
-    let write = |_, record: &UserPresence, now| {
+    let write = |_, presence: &Presence<'_>| {
         let address = route.address.as_ref().unwrap();
-        write_presence(&mut out, &shape, address, user, &record.at(now), Reader::Other);
+        write_presence(&mut out, &shape, address, user, presence, Reader::Other);
     };
-    ready(engine.show(&[UserKey { tenant: TENANT, user }], write)).unwrap();
-    (engine, out)
+    let asked = Asked { user: UserKey { tenant: TENANT, user }, hint: &hints[0] };
+    ready(engine.show(&[asked], write)).unwrap();
+    (engine, hints, out)
 }
 
 // `getPresencesByUserId` with as many ids as Graph takes.
 #[library_benchmark(config = at_most(READ_650))]
-#[bench::present(engine_and_ids())]
-fn read_650((engine, ids): (Engine, String)) -> (Engine, Vec<u8>) {
+#[bench::present(many_present())]
+fn read_650((engine, hints, ids): (Engine, Vec<Hint>, String)) -> (Engine, Vec<Hint>, Vec<u8>) {
     let route = Route::parse(black_box("/v1.0/communications/getPresencesByUserId")).unwrap();
     route.operation(Method::Post).unwrap();
     let query = Query::parse("").unwrap();
     let select = presence_select(&query).unwrap();
     let level = query.metadata_level(None);
     let users = request::get_presences_by_user_id(json(&ids), 650).unwrap();
-    let keys: Vec<_> = users.iter().map(|user| UserKey { tenant: TENANT, user: *user }).collect();
+    let asked = asked(&users, &hints);
     let service = ServiceRoot::new("https://presence.example.org", route.root);
     let mut list =
         PresenceList::new(Shape { service: &service, select: &select, level }, users.len(), Vec::new());
-    let write = |place: usize, record: &UserPresence, now| {
-        list.push(users[place], &record.at(now), Reader::Other);
+    let write = |place: usize, presence: &Presence<'_>| {
+        list.push(users[place], presence, Reader::Other);
     };
-    ready(engine.show(&keys, write)).unwrap();
-    (engine, list.finish())
+    ready(engine.show(&asked, write)).unwrap();
+    (engine, hints, list.finish())
 }
 
 // `setPresence` from its path to the store.

@@ -26,6 +26,7 @@ mod outcome;
 mod past;
 mod preferred;
 mod session;
+mod sole;
 mod status_message;
 #[cfg(test)]
 mod timeline;
@@ -46,6 +47,7 @@ pub use outcome::{Claim, Decider, Instead, Outcome};
 pub use past::{Stretch, stretches, totals};
 pub use preferred::{Preferred, PreferredLifetime, PreferredPair};
 pub use session::{Fade, Session, SessionLifetime, SessionPair};
+pub use sole::{Nanos, Sole};
 pub use status_message::{NewStatusMessage, StatusMessage, StatusText};
 pub use user::{Presence, SequenceNumber, UserPresence};
 pub use work_location::{

@@ -182,7 +182,8 @@ impl UserPresence {
         changes
     }
 
-    /// What everyone sees at `now`. The only code that decides a presence.
+    /// What everyone sees at `now`. The only code that decides a presence; [`Sole::at`](crate::Sole::at) says the same of the
+    /// plainest records.
     ///
     /// Between `now` and [`next_change(now)`](Self::next_change) the answer is constant. An instant before the last
     /// command or settlement counts as that one, so the answer never goes back behind what was written. A read is not

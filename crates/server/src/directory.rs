@@ -15,7 +15,7 @@ use identity::{Application, IssuerSettings};
 use jiff::tz::TimeZone;
 use presence::{AppId, TenantId, UserId, UserKey};
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
-use store::{DocumentChanges, DocumentKind, Store, StoreError};
+use store::{Asked, DocumentChanges, DocumentKind, Store, StoreError};
 
 use by_id::UsersById;
 
@@ -222,6 +222,11 @@ impl Tenant {
         self.by_id.get(id).map(Arc::as_ref)
     }
 
+    /// The user with this object id, to be asked about as one of this tenant, which has the id `tenant`.
+    fn asked(&self, tenant: TenantId, id: UserId) -> Option<Asked<'_>> {
+        Some(Asked { user: UserKey { tenant, user: id }, hint: self.by_id.hint(id)? })
+    }
+
     /// The user with this user principal name, in any case.
     pub fn user_by_name(&self, name: &str) -> Option<UserId> {
         self.by_name.get(&fold(name)).copied()
@@ -370,23 +375,25 @@ impl Directory {
 
     /// The record that a caller of `tenant` sees as the presence of `user`: one of its own tenant, or of one that trusts
     /// it and that it trusts (presence-api §11.6). Every other id is nobody's.
-    pub(crate) fn visible(&self, tenant: TenantId, user: UserId) -> Option<UserKey> {
-        if self.has_user(tenant, user) {
-            return Some(UserKey { tenant, user });
+    pub(crate) fn visible(&self, tenant: TenantId, user: UserId) -> Option<Asked<'_>> {
+        if let Some(asked) = self.asked(tenant, user) {
+            return Some(asked);
         }
         let trusted = self.tenants.get(&tenant)?.trusts.iter().copied();
-        let home =
+        let mut home =
             trusted.filter(|other| self.tenants.get(other).is_some_and(|o| o.trusts.contains(&tenant)));
-        home.map(|tenant| UserKey { tenant, user }).find(|key| self.has_user(key.tenant, key.user))
+        home.find_map(|tenant| self.asked(tenant, user))
+    }
+
+    /// A user of a tenant, to be asked about.
+    fn asked(&self, tenant: TenantId, user: UserId) -> Option<Asked<'_>> {
+        self.tenants.get(&tenant)?.asked(tenant, user)
     }
 
     /// [`visible`](Self::visible) of many, in the order asked: whoever is nobody is left out.
-    pub(crate) fn all_visible(&self, tenant: TenantId, users: &[UserId]) -> Vec<UserKey> {
+    pub(crate) fn all_visible(&self, tenant: TenantId, users: &[UserId]) -> Vec<Asked<'_>> {
         let Some(own) = self.tenants.get(&tenant) else { return Vec::new() };
-        let find = |user: UserId| match own.by_id.contains(user) {
-            true => Some(UserKey { tenant, user }),
-            false => self.visible(tenant, user),
-        };
+        let find = |user: UserId| own.asked(tenant, user).or_else(|| self.visible(tenant, user));
         // Room for all: most are known.
         let mut visible = Vec::with_capacity(users.len());
         visible.extend(users.iter().copied().filter_map(find));
@@ -457,7 +464,7 @@ mod tests {
                 directory.insert(id, Tenant { trusts: trusts.to_vec(), ..tenant });
             }
             assert!(directory.visible(a, UserId::from_u128(1)).is_some());
-            directory.visible(a, UserId::from_u128(2)).map(|key| key.tenant)
+            directory.visible(a, UserId::from_u128(2)).map(|asked| asked.user.tenant)
         };
         assert_eq!(seen(&[], &[]), None);
         assert_eq!(seen(&[b], &[]), None);

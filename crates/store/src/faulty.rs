@@ -7,7 +7,10 @@ use presence::{Timestamp, UserKey};
 use tokio::sync::watch;
 
 use crate::random::Random;
-use crate::{Commit, Document, DocumentKind, LogRead, Position, Store, StoreError, Stored, Version, Visit};
+use crate::{
+    Asked, Commit, Document, DocumentKind, Glances, LogRead, Position, Store, StoreError, Stored, Version,
+    Visit,
+};
 
 /// How often a call goes wrong, in thousandths. All zero: never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +86,13 @@ impl<S: Store> Store for Faulty<S> {
     fn visit(&self, users: &[UserKey], visit: &mut Visit<'_>) -> Option<Result<(), StoreError>> {
         match self.before() {
             Ok(()) => self.store.visit(users, visit),
+            Err(fault) => Some(Err(fault)),
+        }
+    }
+
+    fn glance(&self, asked: &[Asked<'_>], glance: &mut Glances<'_>) -> Option<Result<(), StoreError>> {
+        match self.before() {
+            Ok(()) => self.store.glance(asked, glance),
             Err(fault) => Some(Err(fault)),
         }
     }

@@ -25,11 +25,12 @@ mod shared_memory;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, join_all};
-use presence::{Change, Timestamp, UserKey, UserPresence};
+use presence::{Change, Sole, Timestamp, UserKey, UserPresence};
 use tokio::sync::watch;
 
 pub use embedded::{BackupError, Embedded, OpenError, Options, Recovery, Status, TornTail, WriterSteps};
@@ -196,6 +197,55 @@ pub const DOCUMENT_BATCH_MAX: usize = 100_000;
 /// Whom a [`Store::visit`] shows records to: the place of the user among those asked for, and what is kept.
 pub type Visit<'a> = dyn FnMut(usize, &Stored) + 'a;
 
+/// What [`Store::glance`] shows of a user.
+#[derive(Clone, Copy, Debug)]
+pub enum Glance<'a> {
+    /// The record in short, where there is no more to it. A backend need not tell.
+    Sole(Sole),
+    /// The record.
+    Whole(&'a UserPresence),
+}
+
+/// Where a store found a user: to be kept beside the user by who asks again and again, so that the store need not search. It
+/// is looked at there before it is believed, so any hint does, also another store's.
+#[derive(Debug)]
+pub struct Hint(AtomicU32);
+
+impl Default for Hint {
+    fn default() -> Self {
+        Self(AtomicU32::new(u32::MAX))
+    }
+}
+
+/// As good as the original.
+impl Clone for Hint {
+    fn clone(&self) -> Self {
+        Self(AtomicU32::new(self.get()))
+    }
+}
+
+impl Hint {
+    pub(crate) fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(&self, found: u32) {
+        self.0.store(found, Ordering::Relaxed);
+    }
+}
+
+/// Whom a [`Store::glance`] is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The user.
+    pub user: UserKey,
+    /// Where the user may be, and where it is noted.
+    pub hint: &'a Hint,
+}
+
+/// Whom a [`Store::glance`] shows records to: as [`Visit`].
+pub type Glances<'a> = dyn FnMut(usize, Glance<'_>) + 'a;
+
 /// What [`Store::revise`] is to keep besides the record as it is then: see [`Commit`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision {
@@ -226,6 +276,12 @@ pub trait Store: Send + Sync + 'static {
     /// `None`: this backend cannot tell without waiting, and nothing was shown. Then [`load`](Self::load) can.
     fn visit(&self, _users: &[UserKey], _visit: &mut Visit<'_>) -> Option<Result<(), StoreError>> {
         None
+    }
+
+    /// As [`visit`](Self::visit), for those who only want to know what is shown of the users.
+    fn glance(&self, asked: &[Asked<'_>], glance: &mut Glances<'_>) -> Option<Result<(), StoreError>> {
+        let users: Vec<UserKey> = asked.iter().map(|asked| asked.user).collect();
+        self.visit(&users, &mut |place, stored| glance(place, Glance::Whole(&stored.presence)))
     }
 
     /// Keeps a change, and answers only when it is durable.

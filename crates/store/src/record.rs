@@ -14,7 +14,7 @@ pub(crate) mod plain;
 
 use presence::{
     AppId, AutomaticLocation, Location, LocationKind, ManualLocation, OutOfOffice, PlaceId, Preferred,
-    PreferredPair, Schedule, ScheduledLocation, SequenceNumber, Session, SessionPair, StatusMessage,
+    PreferredPair, Schedule, ScheduledLocation, SequenceNumber, Session, SessionPair, Sole, StatusMessage,
     StatusText, Timestamp, UserPresence,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -109,6 +109,11 @@ pub(crate) fn decode_over(stored: &mut Stored, bytes: &[u8]) -> Result<(), Recor
         *stored = decode(bytes)?;
     }
     Ok(())
+}
+
+/// What was kept, in short, if there is no more to it.
+pub(crate) fn short(bytes: &[u8]) -> Option<Sole> {
+    plain::short(bytes)
 }
 
 /// The head of what was kept.

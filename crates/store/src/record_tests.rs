@@ -220,6 +220,10 @@ fn both_ways_agree(bytes: &[u8]) -> Result<(), TestCaseError> {
     let read = decode_over(&mut over, bytes);
     prop_assert_eq!(read.map(|()| over), decode(bytes));
     prop_assert_eq!(peek(bytes), peek_any(bytes));
+    if let Some(short) = short(bytes) {
+        let stored = decode(bytes).map(|stored| stored.presence.sole());
+        prop_assert_eq!(stored, Ok(Some(short)));
+    }
     Ok(())
 }
 
@@ -261,6 +265,7 @@ proptest! {
         let bytes = encode(Version(version.into()), Some(presence.settled_at), &presence).unwrap();
         let mut over = Stored { presence: full(), version: Version(7) };
         prop_assert_eq!(plain::decode_over(&mut over, &bytes), Some(()));
+        prop_assert_eq!(short(&bytes), presence.sole());
         prop_assert_eq!(over, Stored { presence, version: Version(version.into()) });
     }
 

@@ -7,7 +7,7 @@ use graph::presence_reply::{PresenceList, Shape, write_presence};
 use graph::presence_request as body;
 use graph::{GraphError, Operation};
 use jiff::tz::TimeZone;
-use presence::{Command, Presence, UserId, UserPresence};
+use presence::{Command, Presence, UserId};
 
 use super::{Request, Visitor};
 use crate::app::App;
@@ -34,12 +34,13 @@ impl App {
         let shape = Shape { service: &service, select: &select, level };
         let reader = visitor.reader(target);
         let mut out = buffers::take();
-        let visible = self.directory().visible(visitor.tenant, target);
-        if let Some(key) = visible {
-            let write = |_, record: &UserPresence, now| {
-                write_presence(&mut out, &shape, address, target, &record.at(now), reader);
+        let directory = self.directory();
+        let visible = directory.visible(visitor.tenant, target);
+        if let Some(asked) = visible {
+            let write = |_, presence: &Presence<'_>| {
+                write_presence(&mut out, &shape, address, target, presence, reader);
             };
-            self.engine.show(&[key], write).await?;
+            self.engine.show(&[asked], write).await?;
         } else {
             write_presence(&mut out, &shape, address, target, &Presence::UNKNOWN, reader);
         }
@@ -71,15 +72,16 @@ impl App {
         shape: Shape<'_>,
         out: Vec<u8>,
     ) -> Result<Vec<u8>, EngineError> {
-        let known = self.directory().all_visible(visitor.tenant, users);
+        let directory = self.directory();
+        let known = directory.all_visible(visitor.tenant, users);
         let mut list = PresenceList::new(shape, users.len(), out);
         let mut rest = users.iter().copied();
-        let write = |place: usize, record: &UserPresence, now| {
-            let found = known[place].user;
+        let write = |place: usize, presence: &Presence<'_>| {
+            let found = known[place].user.user;
             for user in rest.by_ref() {
                 let reader = visitor.reader(user);
                 if user == found {
-                    list.push(user, &record.at(now), reader);
+                    list.push(user, presence, reader);
                     break;
                 }
                 list.push(user, &Presence::UNKNOWN, reader);

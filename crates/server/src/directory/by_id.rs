@@ -12,12 +12,21 @@ use std::sync::Arc;
 use graph::user::User;
 use hashbrown::DefaultHashBuilder;
 use presence::UserId;
+use store::Hint;
 
 /// Users of a bucket, on average and at most. A change copies one bucket and, for a million users, 4,096 pointers.
 const BUCKET_USERS: usize = 256;
 
-/// With the id beside the user: a look that only wants to know whether there is one does not go further.
-type Slot = Option<(UserId, Arc<User>)>;
+type Slot = Option<Entry>;
+
+/// With the id beside the user, and where the store has them: who only wants to know whether there is one, and to ask the
+/// store, does not go further.
+#[derive(Clone, Debug)]
+struct Entry {
+    id: UserId,
+    user: Arc<User>,
+    hint: Hint,
+}
 
 /// A persistent map of users by object id.
 #[derive(Clone, Debug)]
@@ -44,7 +53,16 @@ impl Default for UsersById {
 
 impl UsersById {
     pub(super) fn get(&self, id: UserId) -> Option<&Arc<User>> {
-        let hash = self.hasher.hash_one(id);
+        Some(&self.entry(id)?.user)
+    }
+
+    /// Where the store may have a user.
+    pub(super) fn hint(&self, id: UserId) -> Option<&Hint> {
+        Some(&self.entry(id)?.hint)
+    }
+
+    fn entry(&self, id: UserId) -> Option<&Entry> {
+        let hash = hash(&self.hasher, id);
         self.buckets[self.place(hash)].find(hash, id)
     }
 
@@ -53,7 +71,7 @@ impl UsersById {
     }
 
     pub(super) fn insert(&mut self, user: Arc<User>) {
-        let hash = self.hasher.hash_one(user.id);
+        let hash = hash(&self.hasher, user.id);
         let place = self.place(hash);
         let bucket = &mut self.buckets[place];
         if bucket.is_full() {
@@ -69,7 +87,7 @@ impl UsersById {
 
     pub(super) fn remove(&mut self, id: UserId) {
         if self.contains(id) {
-            let place = self.place(self.hasher.hash_one(id));
+            let place = self.place(hash(&self.hasher, id));
             let bucket = &mut self.buckets[place];
             let others = bucket.iter().filter(|user| user.id != id);
             *bucket = Bucket::of(&self.hasher, bucket.users - 1, others);
@@ -95,6 +113,11 @@ impl UsersById {
     }
 }
 
+/// As one number: as the sixteen bytes that an id is otherwise, it would take three times as long.
+fn hash(hasher: &DefaultHashBuilder, id: UserId) -> u64 {
+    hasher.hash_one(id.as_u128())
+}
+
 impl Bucket {
     fn with_room_for(users: usize) -> Self {
         let slots = (users.max(2) * 2).next_power_of_two();
@@ -105,7 +128,7 @@ impl Bucket {
     fn of<'a>(hasher: &DefaultHashBuilder, room: usize, users: impl Iterator<Item = &'a Arc<User>>) -> Self {
         let mut bucket = Self::with_room_for(room + 1);
         for user in users {
-            bucket.put(hasher.hash_one(user.id), Arc::clone(user));
+            bucket.put(hash(hasher, user.id), Arc::clone(user));
         }
         bucket
     }
@@ -114,14 +137,15 @@ impl Bucket {
         (self.users + 1) * 2 > self.slots.len()
     }
 
-    fn find(&self, hash: u64, id: UserId) -> Option<&Arc<User>> {
-        self.slots[self.slot(hash, id)].as_ref().map(|(_, user)| user)
+    fn find(&self, hash: u64, id: UserId) -> Option<&Entry> {
+        self.slots[self.slot(hash, id)].as_ref()
     }
 
     /// Puts a user there, where there is room. Returns whether it is a new one.
     fn put(&mut self, hash: u64, user: Arc<User>) -> bool {
         let slot = self.slot(hash, user.id);
-        let is_new = Arc::make_mut(&mut self.slots)[slot].replace((user.id, user)).is_none();
+        let entry = Entry { id: user.id, user, hint: Hint::default() };
+        let is_new = Arc::make_mut(&mut self.slots)[slot].replace(entry).is_none();
         self.users += usize::from(is_new);
         is_new
     }
@@ -130,14 +154,14 @@ impl Bucket {
     fn slot(&self, hash: u64, id: UserId) -> usize {
         let last = self.slots.len() - 1;
         let mut slot = hash as usize & last;
-        while self.slots[slot].as_ref().is_some_and(|(other, _)| *other != id) {
+        while self.slots[slot].as_ref().is_some_and(|other| other.id != id) {
             slot = (slot + 1) & last;
         }
         slot
     }
 
     fn iter(&self) -> impl Iterator<Item = &Arc<User>> {
-        self.slots.iter().flatten().map(|(_, user)| user)
+        self.slots.iter().flatten().map(|entry| &entry.user)
     }
 }
 

@@ -233,7 +233,7 @@ impl App {
         });
         let users = wanted.users.map(|users| {
             let directory = self.directory();
-            users.iter().filter_map(|user| directory.visible(visitor.tenant, *user)).collect()
+            users.iter().filter_map(|user| Some(directory.visible(visitor.tenant, *user)?.user)).collect()
         });
         Ok(Feed {
             app: self.clone(),

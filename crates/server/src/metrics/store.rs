@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use presence::{Timestamp, UserKey};
 use store::{
-    Commit, Document, DocumentKind, LogRead, Position, Revise, Revised, Shared, Status, Store, StoreError,
-    Stored, Version, Visit,
+    Asked, Commit, Document, DocumentKind, Glances, LogRead, Position, Revise, Revised, Shared, Status,
+    Store, StoreError, Stored, Version, Visit,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -54,6 +54,10 @@ impl Store for MeasuredStore {
 
     fn visit(&self, users: &[UserKey], visit: &mut Visit<'_>) -> Option<Result<(), StoreError>> {
         self.inner.visit(users, visit)
+    }
+
+    fn glance(&self, asked: &[Asked<'_>], glance: &mut Glances<'_>) -> Option<Result<(), StoreError>> {
+        self.inner.glance(asked, glance)
     }
 
     async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {

@@ -86,8 +86,8 @@ use self::wakes::Due;
 use self::writer::{Change, NewRecord, Request, Writer};
 use crate::disk::{Disk, LockError, OsDisk};
 use crate::{
-    Commit, Document, DocumentKind, LOG_READ_MAX, LogRead, Position, Retention, Revise, Revised, Revision,
-    Store, StoreError, Stored, Version, Visit, check_changes, check_documents, record,
+    Asked, Commit, Document, DocumentKind, Glances, LOG_READ_MAX, LogRead, Position, Retention, Revise,
+    Revised, Revision, Store, StoreError, Stored, Version, Visit, check_changes, check_documents, record,
 };
 
 /// Changes waiting to be written. Whoever comes when there are more waits before being queued.
@@ -546,6 +546,11 @@ impl Store for Embedded {
 
     fn visit(&self, users: &[UserKey], visit: &mut Visit<'_>) -> Option<Result<(), StoreError>> {
         let shown = self.table().and_then(|table| Ok(table.visit(users, visit)?));
+        Some(shown)
+    }
+
+    fn glance(&self, asked: &[Asked<'_>], glance: &mut Glances<'_>) -> Option<Result<(), StoreError>> {
+        let shown = self.table().and_then(|table| Ok(table.glance(asked, glance)?));
         Some(shown)
     }
 

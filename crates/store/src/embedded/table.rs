@@ -13,12 +13,15 @@ use std::ops::{Bound, ControlFlow};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
-use presence::{TenantId, Timestamp, UserId, UserKey};
+use presence::{Sole, TenantId, Timestamp, UserId, UserKey, UserPresence};
 
 use super::wakes::Wakes;
 use crate::changelog::{Ring, RingEntry, RingRead};
 use crate::record::{self, Head, RecordError};
-use crate::{Document, DocumentKind, LogEntry, LogRead, Position, Retention, Stored, Version, Visit};
+use crate::{
+    Asked, Document, DocumentKind, Glance, Glances, LogEntry, LogRead, Position, Retention, Stored, Version,
+    Visit,
+};
 
 /// Shards, each with a lock: readers hardly ever meet the one writer.
 pub(super) const SHARDS: usize = 64;
@@ -98,6 +101,13 @@ struct Tenants {
     ids: Vec<TenantId>,
 }
 
+impl Tenants {
+    fn key(&self, tenant: u32, user: [u8; 16]) -> UserKey {
+        let user = UserId::from_u128(u128::from_be_bytes(user));
+        UserKey { tenant: self.ids[tenant as usize], user }
+    }
+}
+
 pub(super) struct Slot {
     user: [u8; 16],
     tenant: u32,
@@ -147,10 +157,7 @@ impl Slot {
     }
 
     fn key(&self, tenants: &Tenants) -> UserKey {
-        UserKey {
-            tenant: tenants.ids[self.tenant as usize],
-            user: UserId::from_u128(u128::from_be_bytes(self.user)),
-        }
+        tenants.key(self.tenant, self.user)
     }
 }
 
@@ -171,6 +178,12 @@ impl Shard {
     fn slot(&self, number: u32) -> &Slot {
         let number = number as usize;
         &self.chunks[number / CHUNK_SLOTS][number % CHUNK_SLOTS]
+    }
+
+    /// The slot of a number that may not be one.
+    fn get(&self, number: u32) -> Option<&Slot> {
+        let number = number as usize;
+        self.chunks.get(number / CHUNK_SLOTS)?.get(number % CHUNK_SLOTS)
     }
 
     fn slot_mut(&mut self, number: u32) -> &mut Slot {
@@ -220,13 +233,18 @@ impl Table {
 
     fn hash_of(&self, chunks: &[Vec<Slot>], number: u32) -> u64 {
         let slot = &chunks[number as usize / CHUNK_SLOTS][number as usize % CHUNK_SLOTS];
-        self.hasher.hash_one((slot.tenant, slot.user))
+        self.hash(slot.tenant, slot.user)
+    }
+
+    /// Of two numbers: of sixteen bytes it would take three times as long.
+    fn hash(&self, tenant: u32, user: [u8; 16]) -> u64 {
+        self.hasher.hash_one((tenant, u128::from_ne_bytes(user)))
     }
 
     /// Where a user of a tenant belongs.
     pub(super) fn place(&self, tenant: u32, user: UserId) -> Place {
         let user = user.as_u128().to_be_bytes();
-        Place { hash: self.hasher.hash_one((tenant, user)), tenant, user }
+        Place { hash: self.hash(tenant, user), tenant, user }
     }
 
     pub(super) fn users(&self) -> u64 {
@@ -250,6 +268,55 @@ impl Table {
     /// Shows the records of these users; none of them under a lock.
     pub(super) fn visit(&self, users: &[UserKey], visit: &mut Visit<'_>) -> Result<(), RecordError> {
         self.visit_mut(users, |place, _, stored| visit(place, stored))
+    }
+
+    /// Shows what these users show; none of them under a lock. The short records are read where they stand, all others where
+    /// they are copied to.
+    pub(super) fn glance(&self, asked: &[Asked<'_>], glance: &mut Glances<'_>) -> Result<(), RecordError> {
+        #[derive(Clone, Copy)]
+        enum Kept {
+            Nothing,
+            Sole(Sole),
+            Copied(Copied),
+        }
+        if let [one] = asked {
+            let decoded = |slot: &Slot| match slot.record.bytes() {
+                [] => Ok(None),
+                bytes => match record::short(bytes) {
+                    Some(sole) => Ok(Some(Ok(sole))),
+                    None => Ok(Some(Err(Box::new(record::decode(bytes)?)))),
+                },
+            };
+            match self.find_hinted_one(one, decoded).transpose()?.flatten() {
+                Some(Ok(sole)) => glance(0, Glance::Sole(sole)),
+                Some(Err(stored)) => glance(0, Glance::Whole(&stored.presence)),
+                None => glance(0, Glance::Whole(&UserPresence::default())),
+            }
+            return Ok(());
+        }
+        let mut kept = vec![Kept::Nothing; asked.len()];
+        let mut copied = Vec::new();
+        self.find_hinted(asked, |for_place, number, slot| {
+            kept[for_place] = match slot.record.bytes() {
+                [] => Kept::Nothing,
+                bytes => match record::short(bytes) {
+                    Some(sole) => Kept::Sole(sole),
+                    None => Kept::Copied(Copied::to(&mut copied, bytes, number)),
+                },
+            };
+        });
+        let (nothing, mut stored) = (UserPresence::default(), Stored::default());
+        for (place, kept) in kept.into_iter().enumerate() {
+            match kept {
+                Kept::Sole(sole) => glance(place, Glance::Sole(sole)),
+                Kept::Nothing => glance(place, Glance::Whole(&nothing)),
+                Kept::Copied(at) => {
+                    record::decode_over(&mut stored, at.of(&copied))?;
+                    glance(place, Glance::Whole(&stored.presence));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The same for somebody who changes what is shown, which is not what is kept, and wants to know the user's number if it is
@@ -309,10 +376,7 @@ impl Table {
         let mut copied = Vec::with_capacity(users.len() * INLINE_BYTES);
         let mut places = vec![Copied::default(); users.len()];
         self.find_each(users.iter().copied(), |for_place, number, slot| {
-            let bytes = slot.record.bytes();
-            let (start, length) = (copied.len() as u32, bytes.len() as u32);
-            places[for_place] = Copied { start, length, number: Some(number) };
-            copied.extend_from_slice(bytes);
+            places[for_place] = Copied::to(&mut copied, slot.record.bytes(), number);
         });
         (copied, places)
     }
@@ -333,6 +397,74 @@ impl Table {
             found[place] = slot.version().map(|version| Some((numbers[place], version)));
         });
         found
+    }
+
+    /// As [`find_each`](Self::find_each), of users who mostly are where they were the last time: then their slots are the only
+    /// places in memory that are waited for. Whoever is not is found, and it is noted where.
+    fn find_hinted(&self, asked: &[Asked<'_>], mut show: impl FnMut(usize, UserNumber, &Slot)) {
+        let mut hinted = Vec::with_capacity(asked.len());
+        {
+            let tenants = self.tenants.read();
+            let mut last: Option<(TenantId, u32)> = None;
+            for (place, Asked { user, hint }) in (0..).zip(asked) {
+                let known = last.filter(|(tenant, _)| *tenant == user.tenant);
+                let known = known.or_else(|| Some((user.tenant, *tenants.numbers.get(&user.tenant)?)));
+                let Some((_, tenant)) = known else { continue };
+                last = known;
+                let number = UserNumber(hint.get());
+                hinted.push(Hinted { number, tenant, place });
+            }
+        }
+        let (by_shard, of_shard) = in_order_of_shards(&hinted, |hinted| hinted.number.shard());
+        let mut elsewhere = Vec::new();
+        let mut rest = &by_shard[..];
+        for (shard, count) in self.shards.iter().zip(of_shard) {
+            let (here, others) = rest.split_at(count as usize);
+            rest = others;
+            if here.is_empty() {
+                continue;
+            }
+            let shard = shard.read();
+            // Nothing but waiting for memory, and for all of them at a time.
+            let slots = here.iter().map(|at| shard.get(hinted[*at as usize].number.slot()));
+            std::hint::black_box(slots.flatten().fold(0, |all, slot| all ^ slot.indexed));
+            for at in here {
+                let Hinted { number, tenant, place } = hinted[*at as usize];
+                let user = asked[place as usize].user.user.as_u128().to_be_bytes();
+                match shard.get(number.slot()) {
+                    Some(slot) if slot.user == user && slot.tenant == tenant => {
+                        show(place as usize, number, slot);
+                    }
+                    _ => elsewhere.push(place as usize),
+                }
+            }
+        }
+        if !elsewhere.is_empty() {
+            let users: Vec<UserKey> = elsewhere.iter().map(|place| asked[*place].user).collect();
+            self.find_each(users.into_iter(), |at, number, slot| {
+                asked[elsewhere[at]].hint.set(number.into());
+                show(elsewhere[at], number, slot);
+            });
+        }
+    }
+
+    /// As [`find_hinted`](Self::find_hinted), of one.
+    fn find_hinted_one<T>(&self, asked: &Asked<'_>, show: impl FnOnce(&Slot) -> T) -> Option<T> {
+        let tenant = *self.tenants.read().numbers.get(&asked.user.tenant)?;
+        let likely = UserNumber(asked.hint.get());
+        let user = asked.user.user.as_u128().to_be_bytes();
+        {
+            let shard = self.shards[likely.shard()].read();
+            let slot = shard.get(likely.slot()).filter(|slot| slot.user == user && slot.tenant == tenant);
+            if let Some(slot) = slot {
+                return Some(show(slot));
+            }
+        }
+        let place = self.place(tenant, asked.user.user);
+        let shard = self.shards[place.shard()].read();
+        let slot = shard.find(&place)?;
+        asked.hint.set(UserNumber::new(place.shard(), slot).into());
+        Some(show(shard.slot(slot)))
     }
 
     /// Shows the slots of these users, in any order, with the place of the user among them.
@@ -493,10 +625,11 @@ impl Table {
 
     /// The keys of these users, in order.
     pub(super) fn keys(&self, numbers: &[UserNumber]) -> Vec<UserKey> {
-        let mut keys = vec![NOBODY; numbers.len()];
+        let mut found = vec![(0, [0; 16]); numbers.len()];
+        self.each_slot(numbers, |place, slot| found[place] = (slot.tenant, slot.user));
+        // Not locked before a shard is: whoever has a shard may want to know a tenant.
         let tenants = self.tenants.read();
-        self.each_slot(numbers, |place, slot| keys[place] = slot.key(&tenants));
-        keys
+        found.into_iter().map(|(tenant, user)| tenants.key(tenant, user)).collect()
     }
 
     /// Shows the slots of these users shard by shard, with the place of each.
@@ -680,6 +813,12 @@ struct Copied {
 }
 
 impl Copied {
+    fn to(copied: &mut Vec<u8>, bytes: &[u8], number: UserNumber) -> Self {
+        let (start, length) = (copied.len() as u32, bytes.len() as u32);
+        copied.extend_from_slice(bytes);
+        Self { start, length, number: Some(number) }
+    }
+
     fn of<'a>(&self, copied: &'a [u8]) -> &'a [u8] {
         &copied[self.start as usize..][..self.length as usize]
     }
@@ -696,6 +835,14 @@ struct Wanted {
     at: Place,
     for_place: u32,
     slot: Option<u32>,
+}
+
+/// A user who may be there, for a place of the answer.
+#[derive(Clone, Copy)]
+struct Hinted {
+    number: UserNumber,
+    tenant: u32,
+    place: u32,
 }
 
 /// Positions in `all`, those of the first shard first, and within a shard in order; and how many are of each.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use presence::{Timestamp, UserPresence};
 use store::disk::{Disk, SimulatedDisk};
 use store::{
-    CHANGES_PER_COMMIT_MAX, Commit, DOCUMENT_BATCH_BYTES_MAX, DOCUMENT_BODY_BYTES_MAX,
-    DOCUMENT_KEY_BYTES_MAX, Document, DocumentKind, Embedded, Faults, Faulty, LogEntry, LogRead, Memory,
-    Options, Position, Retention, Revision, Store, StoreError, Stored, Version,
+    Asked, CHANGES_PER_COMMIT_MAX, Commit, DOCUMENT_BATCH_BYTES_MAX, DOCUMENT_BODY_BYTES_MAX,
+    DOCUMENT_KEY_BYTES_MAX, Document, DocumentKind, Embedded, Faults, Faulty, Glance, Hint, LogEntry,
+    LogRead, Memory, Options, Position, Retention, Revision, Store, StoreError, Stored, Version,
 };
 
 use crate::engines::{Engine, apart};
@@ -313,6 +313,23 @@ fn records_are_shown_as_they_are_loaded(backend: &mut dyn Backend) {
             outcome.unwrap();
             let loaded: Vec<_> = loaded.into_iter().enumerate().collect();
             assert_eq!(shown, loaded);
+            let mut places = Vec::new();
+            let glance = &mut |place: usize, glance: Glance<'_>| {
+                let record: &UserPresence = &shown[place].1.presence;
+                match glance {
+                    Glance::Sole(sole) => assert_eq!(Some(sole), record.sole()),
+                    Glance::Whole(whole) => assert_eq!(whole, record),
+                }
+                places.push(place);
+            };
+            // At first nobody knows where they are, then somebody does, and then all hints are of others.
+            let mut hints: Vec<_> = asked.iter().map(|_| Hint::default()).collect();
+            for _ in 0..3 {
+                let asked = asked.iter().zip(&hints).map(|(user, hint)| Asked { user: *user, hint });
+                store.glance(&asked.collect::<Vec<_>>(), glance).unwrap().unwrap();
+                hints.reverse();
+            }
+            assert!(places.into_iter().eq((0..3).flat_map(|_| 0..asked.len())));
         }
     });
 }
@@ -701,6 +718,9 @@ fn after_closing_nothing_is_answered(backend: &mut dyn Backend) {
         };
         unavailable(store.load(&[user(1)]).await.map(drop));
         let shown = store.visit(&[user(1)], &mut |_, _| panic!("nothing is shown"));
+        shown.into_iter().for_each(unavailable);
+        let asked = Asked { user: user(1), hint: &Hint::default() };
+        let shown = store.glance(&[asked], &mut |_, _| panic!("nothing is shown"));
         shown.into_iter().for_each(unavailable);
         unavailable(store.commit(commit(1, 1, 1)).await.map(drop));
         unavailable(store.due(Timestamp::MAX, 1).await.map(drop));
