@@ -350,16 +350,18 @@ impl Table {
         mut visit: impl FnMut(usize, UserKey, &mut Stored),
     ) -> Result<(), RecordError> {
         let mut copied = Vec::with_capacity(numbers.len() * INLINE_BYTES);
-        let mut places = vec![(Copied::default(), NOBODY); numbers.len()];
-        {
+        let mut places = vec![(Copied::default(), (0, [0; 16])); numbers.len()];
+        self.each_slot(numbers, |for_place, slot| {
+            let bytes = slot.record.bytes();
+            let (start, length) = (copied.len() as u32, bytes.len() as u32);
+            places[for_place] = (Copied { start, length, number: None }, (slot.tenant, slot.user));
+            copied.extend_from_slice(bytes);
+        });
+        let places: Vec<(Copied, UserKey)> = {
+            // Not locked before a shard is: whoever has a shard may want to know a tenant.
             let tenants = self.tenants.read();
-            self.each_slot(numbers, |for_place, slot| {
-                let bytes = slot.record.bytes();
-                let (start, length) = (copied.len() as u32, bytes.len() as u32);
-                places[for_place] = (Copied { start, length, number: None }, slot.key(&tenants));
-                copied.extend_from_slice(bytes);
-            });
-        }
+            places.into_iter().map(|(at, (tenant, user))| (at, tenants.key(tenant, user))).collect()
+        };
         let mut stored = Stored::default();
         for (place, (at, user)) in places.into_iter().enumerate() {
             match at.of(&copied) {
@@ -826,9 +828,6 @@ impl Copied {
 
 /// A user's number and the version of the record; `None` for whoever has no number.
 pub(super) type Found = Result<Option<(UserNumber, Version)>, RecordError>;
-
-/// Until it is known whose place it is.
-const NOBODY: UserKey = UserKey { tenant: TenantId::from_u128(0), user: UserId::from_u128(0) };
 
 /// A user to be found: where in the table, and for which place of the answer.
 struct Wanted {
