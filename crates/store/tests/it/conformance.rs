@@ -7,7 +7,7 @@ use store::disk::{Disk, SimulatedDisk};
 use store::{
     Asked, CHANGES_PER_COMMIT_MAX, Commit, DOCUMENT_BATCH_BYTES_MAX, DOCUMENT_BODY_BYTES_MAX,
     DOCUMENT_KEY_BYTES_MAX, Document, DocumentKind, Embedded, Faults, Faulty, Glance, Hint, LogEntry,
-    LogRead, Memory, Options, Position, Retention, Revision, Store, StoreError, Stored, Version,
+    LogRead, Memory, Options, Position, Retention, Revision, Shared, Store, StoreError, Stored, Version,
 };
 
 use crate::engines::{Engine, apart};
@@ -85,7 +85,14 @@ impl OnEngine {
     fn new(engine: &'static std::sync::OnceLock<Engine>, start: fn() -> Engine) -> Self {
         let engine = engine.get_or_init(start);
         let options = store::redis::Options { retention: Retention { entries: 1 << 40, ..ALL }, ..apart() };
-        Self { engine, store: Some(Arc::new(engine.open(options.clone()))), options }
+        Self { engine, store: Some(Self::open(engine, &options)), options }
+    }
+
+    /// With all leases: a replica may be too slow for the first beat.
+    fn open(engine: &Engine, options: &store::redis::Options) -> Arc<store::redis::Redis> {
+        let store = engine.open(options.clone());
+        run(Shared::leases(&store).wait_for(|leases| leases.held().count() == leases.tokens.len())).unwrap();
+        Arc::new(store)
     }
 }
 
@@ -98,7 +105,7 @@ impl Backend for OnEngine {
         if let Some(store) = self.store.take() {
             run(store.close()).unwrap();
         }
-        self.store = Some(Arc::new(self.engine.open(self.options.clone())));
+        self.store = Some(Self::open(self.engine, &self.options));
     }
 }
 
